@@ -1,0 +1,38 @@
+"""EagleEye channel pruning for Keras 3 on TensorFlow.
+
+    import eagleeye_tf as ee
+
+    groups = ee.channel_groups(model)
+    smaller = ee.prune(model, 0.3)
+    ee.adapt_batch_norm(smaller, images)
+
+Names are loaded when first used, so that `python -m eagleeye_tf.search
+--help` need not wait for TensorFlow.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "channel_groups": "eagleeye_tf.pruning.channel_graph",
+    "prune": "eagleeye_tf.pruning.rebuild",
+    "cost": "eagleeye_tf.pruning.cost",
+    "PruningStrategy": "eagleeye_tf.pruning.strategy",
+    "adapt_batch_norm": "eagleeye_tf.candidates.adaptive_bn",
+    "search": "eagleeye_tf.candidates.engine",
+    "SearchSettings": "eagleeye_tf.candidates.engine",
+    "SearchResult": "eagleeye_tf.candidates.engine",
+    "InputError": "eagleeye_tf.errors",
+}
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name):
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_EXPORTS[name]), name)
+
+
+def __dir__():
+    return __all__

@@ -1,0 +1,63 @@
+"""The whole job: (train) -> search -> fine-tune -> export -> report.
+
+    python -m eagleeye_tf --flagfile=flags/quickstart.flags
+
+Appears in `--workdir`: `train/` if the model was given by name, `search/`,
+`finetune/`, `export/saved_model/`, `evaluation.json` and `report.md`. Killed
+and started again, each stage goes on where it was.
+"""
+
+import shlex
+import sys
+
+from absl import flags
+
+from eagleeye_tf.reporting import report
+from eagleeye_tf.reporting import tables
+from eagleeye_tf.stages import common
+from eagleeye_tf.stages import evaluate
+from eagleeye_tf.stages import export
+from eagleeye_tf.stages import finetune
+from eagleeye_tf.stages import fitting
+from eagleeye_tf.stages import search
+from eagleeye_tf.stages import train
+from eagleeye_tf.stages import workdir
+
+for _module in (common, fitting, train, search, finetune):
+    flags.adopt_module_key_flags(_module)
+
+
+def main():
+    job = common.open_job()
+    search.search_settings(job)  # Wrong flags are told before any training.
+    if job.needs_training():
+        train.train(job)
+    found = search.search(job)
+    common.say(tables.search_summary(found))
+    tuned = finetune.finetune(job)
+    winner = finetune.best_path(job, tuned)
+    exported = export.export(job, winner)
+    evaluation = {
+        "full": evaluate.evaluate_model(job, job.trained_path(), "Test, full"),
+        "pruned": evaluate.evaluate_model(job, winner, "Test, pruned"),
+    }
+    evaluation["full"]["groups"] = [
+        (group.name, group.size) for group in found.pruner.graph.groups
+    ]
+    workdir.write_json(job.workdir / "evaluation.json", evaluation)
+    text = report.job_report(
+        f"{job.trained_path().stem} on {job.data.name}",
+        shlex.join(["python", "-m", "eagleeye_tf", *sys.argv[1:]]),
+        workdir.read_json(job.workdir / "search" / "result.json"),
+        tuned,
+        evaluation,
+        exported,
+    )
+    (job.workdir / "report.md").write_text(text)
+    common.say(f"\n{report.outcome(evaluation)}\n")
+    common.say(f"Report:     {job.workdir / 'report.md'}")
+    common.say(f"SavedModel: {job.workdir / 'export' / 'saved_model'}")
+
+
+if __name__ == "__main__":
+    common.run(main)

@@ -1,0 +1,1 @@
+"""Which pruning strategy is good. Is handed images; knows no zoo or flag."""

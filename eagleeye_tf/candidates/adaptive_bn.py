@@ -1,0 +1,168 @@
+"""Adaptive batch normalization (paper, section 3.4) as an exact average.
+
+The paper resets the moving statistics and lets a moving average forget its
+start over some 100 batches. Here the statistics are reset, and the mean and
+variance over *all* calibration images take their place: count-weighted over
+batches and replicas, whatever the batch sizes. The result depends neither on
+the inherited statistics nor on the order of the batches, and a handful of
+batches is enough.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from eagleeye_tf import errors
+from eagleeye_tf.candidates import batches as batches_lib
+from eagleeye_tf.pruning import network
+from eagleeye_tf.pruning import rebuild
+
+
+@dataclasses.dataclass
+class Moments:
+    """Mean and variance of a growing set of examples, in float64.
+
+    Batches are merged by the formula for the variance of a union (Chan,
+    Golub and LeVeque 1979), which does not cancel as sums of squares do.
+    """
+
+    count: int = 0
+    mean: np.ndarray | float = 0.0
+    variance: np.ndarray | float = 0.0
+
+    def add(self, count, mean, variance):
+        """Adds `count` examples of which mean and variance are known."""
+        if count == 0:  # The share of a replica in a ragged last batch.
+            return
+        mean = np.asarray(mean, np.float64)
+        variance = np.asarray(variance, np.float64)
+        total = self.count + count
+        delta = mean - self.mean
+        self.variance = (
+            self.count * self.variance
+            + count * variance
+            + delta**2 * self.count * count / total
+        ) / total
+        self.mean = self.mean + delta * count / total
+        self.count = total
+
+
+def adapt_batch_norm(model, images, batch_size=128, distribution=None):
+    """Re-estimates the BatchNormalization statistics of a model, in place.
+
+    BN layers run in training mode and everything else as in inference
+    (Dropout is off); no trainable weight changes. The moving statistics
+    become mean and variance over all images. A variance is the population
+    variance that Keras uses, of all values of a channel in the set.
+
+    Args:
+        model: a functional or Sequential `keras.Model`.
+        images: array (examples, …), or a `tf.data.Dataset` or other iterable
+            of batches, each the images or a tuple that starts with them.
+        batch_size: examples per batch, for arrays; with several replicas
+            they share each batch.
+        distribution: a `tf.distribute.Strategy`; None for the current one.
+
+    Returns:
+        `model`. Unchanged if it has no BatchNormalization.
+
+    Raises:
+        InputError: if there are no images, or a statistic is not finite.
+    """
+    distribution = distribution or tf.distribute.get_strategy()
+    if not batch_norm_layers(model):
+        return model
+    with distribution.scope():
+        copy = rebuild.with_batch_statistics(model)
+    batches = batches_lib.of_images(images, batch_size)
+    assign(model, collect(copy, batches, distribution))
+    return model
+
+
+def batch_norm_layers(model):
+    """`{path: layer}` of all BatchNormalization layers of a model."""
+    return {
+        path: layer
+        for path, layer in network.all_layers(model)
+        if isinstance(layer, keras.layers.BatchNormalization)
+    }
+
+
+def collect(model, batches, distribution):
+    """Mean and variance of what enters each BN layer, over all batches.
+
+    Args:
+        model: built by `Pruner.prune(…, batch_statistics=True)` or
+            `with_batch_statistics`; its moving statistics are overwritten.
+        batches: `tf.data.Dataset` of image batches.
+        distribution: a `tf.distribute.Strategy`.
+
+    Returns:
+        `{path: Moments}`.
+
+    Raises:
+        InputError: if there are no images, or a statistic is not finite.
+    """
+    layers = batch_norm_layers(model)
+    _reset(layers.values())
+    batches = distribution.experimental_distribute_dataset(batches)
+
+    @tf.function(input_signature=[batches.element_spec])
+    def step(images):
+        return distribution.run(_batch_moments, args=(images,))
+
+    def _batch_moments(images):
+        # BN writes the statistics of each replica's own share, which Keras
+        # does not aggregate: they are read in the replica, and merged below.
+        model(tf.cast(images, tf.float32))
+        moments = [
+            (tf.identity(x.moving_mean), tf.identity(x.moving_variance))
+            for x in layers.values()
+        ]
+        return tf.shape(images)[0], moments
+
+    moments = {path: Moments() for path in layers}
+    for images in batches:
+        counts, results = step(images)
+        counts = distribution.experimental_local_results(counts)
+        for path, (means, variances) in zip(layers, results, strict=True):
+            for share in zip(
+                counts,
+                distribution.experimental_local_results(means),
+                distribution.experimental_local_results(variances),
+                strict=True,
+            ):
+                moments[path].add(*(value.numpy() for value in share))
+    _check(moments)
+    return moments
+
+
+def assign(model, moments):
+    """Writes collected moments into the moving statistics of a model."""
+    for path, layer in batch_norm_layers(model).items():
+        layer.moving_mean.assign(moments[path].mean.astype(np.float32))
+        layer.moving_variance.assign(moments[path].variance.astype(np.float32))
+
+
+def _reset(layers):
+    for layer in layers:
+        # Also rids them of NaN, which a momentum of 0 would not.
+        layer.moving_mean.assign(np.zeros(layer.moving_mean.shape))
+        layer.moving_variance.assign(np.ones(layer.moving_variance.shape))
+
+
+def _check(moments):
+    for path, moment in moments.items():
+        if moment.count == 0:
+            raise errors.InputError(
+                "BatchNormalization statistics are estimated from at least "
+                "one image. Received: an empty calibration set."
+            )
+        if not np.isfinite(moment.mean + moment.variance).all():
+            raise errors.InputError(
+                f"The statistics of BatchNormalization layer {path!r} are "
+                "not finite: remove NaN or infinite values from the "
+                "calibration images, or from the model's weights."
+            )

@@ -1,0 +1,85 @@
+"""Top-1 accuracy as two integers: how many are correct, of how many."""
+
+import numpy as np
+import tensorflow as tf
+
+from eagleeye_tf import errors
+
+
+class Scorer:
+    """Counts correct answers of one model; traced once, run many times.
+
+    Args:
+        model: `keras.Model` with one output (batch, classes).
+        batches: `tf.data.Dataset` of batches (images, labels).
+        distribution: a `tf.distribute.Strategy`; replicas share each batch.
+    """
+
+    def __init__(self, model, batches, distribution):
+        self._distribution = distribution
+        self._batches = distribution.experimental_distribute_dataset(batches)
+
+        @tf.function(input_signature=[self._batches.element_spec])
+        def step(batch):
+            return distribution.run(count, args=batch)
+
+        def count(images, labels):
+            answers = model(tf.cast(images, tf.float32), training=False)
+            top1 = tf.argmax(answers, axis=-1, output_type=tf.int64)
+            hits = tf.equal(top1, tf.cast(labels, tf.int64))
+            return tf.math.count_nonzero(hits), tf.size(labels, tf.int64)
+
+        self._step = step
+
+    def count(self, on_batch=None):
+        """Returns `(correct, total)` with the model's present weights.
+
+        Args:
+            on_batch: called without arguments after each batch.
+        """
+        correct = total = 0
+        for batch in self._batches:
+            hits, sizes = self._step(batch)
+            correct += self._sum(hits)
+            total += self._sum(sizes)
+            if on_batch:
+                on_batch()
+        return correct, total
+
+    def _sum(self, value):
+        parts = self._distribution.experimental_local_results(value)
+        return sum(int(part) for part in parts)
+
+
+def count_correct(model, batches, distribution=None):
+    """Counts the correct answers of a model: `(correct, total)`."""
+    distribution = distribution or tf.distribute.get_strategy()
+    return Scorer(model, batches, distribution).count()
+
+
+def check_labels(model, labels):
+    """Raises InputError unless the model's classes cover the labels.
+
+    Args:
+        model: `keras.Model`.
+        labels: int array (examples,).
+    """
+    shape = tuple(model.outputs[0].shape)
+    if len(model.outputs) != 1 or len(shape) != 2 or shape[1] < 2:
+        raise errors.InputError(
+            "Candidates are scored by top-1 accuracy, for which a model has "
+            "one output (batch, classes) with at least 2 classes. Received "
+            f"outputs: {[tuple(o.shape) for o in model.outputs]}."
+        )
+    labels = np.asarray(labels)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise errors.InputError(
+            "Labels are whole numbers, the index of the class. Received: "
+            f"dtype {labels.dtype}."
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= shape[1]:
+        raise errors.InputError(
+            f"Labels must lie in [0, {shape[1]}), the classes of model "
+            f"{model.name!r}. Received: labels from {low} to {high}."
+        )

@@ -1,0 +1,169 @@
+"""Which examples serve which purpose; no example serves two."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from eagleeye_tf import errors
+from eagleeye_tf.data import images as images_lib
+from eagleeye_tf.data.sources import Examples
+
+# Enough items to mix any data set whose order is already without meaning.
+_SHUFFLE_BUFFER = 65_536
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Images for one network, at its size, split for the whole job.
+
+    Attributes:
+        name: the data set's name.
+        class_names: tuple, one name per label.
+        image_shape: (height, width, channels) of all images.
+        train: training `Examples`.
+        test: test `Examples`: reported, never used to choose.
+        calibration: training examples that re-estimate BN statistics.
+        sub_validation: training examples that score candidates.
+        augmentation: kind of augmentation of training images.
+    """
+
+    name: str
+    class_names: tuple
+    image_shape: tuple
+    train: Examples
+    test: Examples
+    calibration: Examples
+    sub_validation: Examples
+    augmentation: str
+
+    @property
+    def num_classes(self):
+        """Number of classes."""
+        return len(self.class_names)
+
+    def arrays(self, examples):
+        """Un-augmented `(uint8 images, int64 labels)` as NumPy arrays."""
+        batches = list(self.batches(examples, batch_size=256))
+        images, labels = zip(*batches, strict=True)
+        return (
+            np.concatenate([x.numpy() for x in images]),
+            np.concatenate([x.numpy() for x in labels]),
+        )
+
+    def batches(self, examples, batch_size):
+        """Un-augmented batches (images, labels), the last may be smaller."""
+        central = self.augmentation == "resized_crop_flip"
+
+        def load(item, label):
+            image = examples.decode(item)
+            return images_lib.fit(image, self.image_shape, central), label
+
+        return (
+            examples.items()
+            .map(load, tf.data.AUTOTUNE, deterministic=True)
+            .batch(batch_size)
+            .prefetch(tf.data.AUTOTUNE)
+        )
+
+    def training_batches(self, batch_size, seed, epoch):
+        """One epoch of shuffled, augmented, full batches (images, labels).
+
+        The same (seed, epoch) gives the same batches.
+        """
+        shape, kind = self.image_shape, self.augmentation
+
+        def load(position, example):
+            item, label = example
+            image = self.train.decode(item)
+            # The seeds of an epoch are the positions in it.
+            low = tf.cast(position, tf.int32)
+            high = tf.constant((seed * 1_000_003 + epoch) % (2**31 - 1))
+            image = images_lib.augment(
+                image, shape, kind, tf.stack([high, low])
+            )
+            return image, label
+
+        return (
+            self.train.items()
+            .shuffle(
+                min(self.train.size, _SHUFFLE_BUFFER), seed + 7_919 * epoch
+            )
+            .enumerate()
+            .map(load, tf.data.AUTOTUNE, deterministic=True)
+            .batch(batch_size, drop_remainder=True)
+            .prefetch(tf.data.AUTOTUNE)
+        )
+
+    def unreadable(self):
+        """The InputError for the first unreadable image; None if all are."""
+        parts = (self.sub_validation, self.calibration, self.train, self.test)
+        found = (part.unreadable() for part in parts)
+        return next((error for error in found if error), None)
+
+
+def split(
+    source,
+    image_shape,
+    calibration_images,
+    sub_validation_images,
+    augmentation=None,
+):
+    """Splits a source for the job.
+
+    The sub-validation and calibration sets are the first training examples,
+    whatever the seed of the search; the rest is for training.
+
+    Args:
+        source: a `Source`.
+        image_shape: (height, width, channels) that the network takes.
+        calibration_images: number of images, at least 1.
+        sub_validation_images: number of images, at least 1.
+        augmentation: one of `images.AUGMENTATIONS`; None for what suits the
+            source.
+
+    Returns:
+        A `Data`.
+
+    Raises:
+        InputError: if there are too few training images, or an argument is
+            out of range.
+    """
+    kind = augmentation or source.augmentation
+    images_lib.check_augmentation(kind)
+    if (
+        len(image_shape) != 3
+        or None in image_shape
+        or (image_shape[-1] not in (1, 3))
+    ):
+        raise errors.InputError(
+            "Images have a fixed shape (height, width, 1 or 3 channels). "
+            f"Received: {tuple(image_shape)}."
+        )
+    for name, number in (
+        ("calibration_images", calibration_images),
+        ("sub_validation_images", sub_validation_images),
+    ):
+        if number < 1:
+            raise errors.InputError(
+                f"{name} is at least 1. Received: {number}."
+            )
+    held_out = calibration_images + sub_validation_images
+    if held_out >= source.train.size:
+        raise errors.InputError(
+            f"{source.name!r} has {source.train.size} training images; "
+            f"calibration_images={calibration_images} and "
+            f"sub_validation_images={sub_validation_images} leave none to "
+            "train on. Ask for fewer."
+        )
+    train = source.train
+    return Data(
+        name=source.name,
+        class_names=source.class_names,
+        image_shape=tuple(image_shape),
+        train=train.part(held_out, train.size),
+        test=source.test,
+        calibration=train.part(sub_validation_images, held_out),
+        sub_validation=train.part(0, sub_validation_images),
+        augmentation=kind,
+    )

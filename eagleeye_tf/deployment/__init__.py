@@ -1,0 +1,1 @@
+"""Formats to ship, each checked against the Keras model it came from."""

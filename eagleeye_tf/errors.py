@@ -1,0 +1,9 @@
+"""The one exception that means "the input, not the program, is wrong"."""
+
+
+class InputError(ValueError):
+    """A value from outside breaks a rule.
+
+    The message names the rule, the value received and the way out, in one
+    line: programs print it as it is and end with exit code 2.
+    """

@@ -1,0 +1,18 @@
+"""Test accuracy and cost of a network: `.keras` file or SavedModel.
+
+    python -m eagleeye_tf.evaluate --model=runs/resnet56/export/saved_model \\
+        --dataset=cifar10 --workdir=runs/resnet56
+
+Appears in `--workdir`: nothing; the figures are printed.
+"""
+
+from absl import flags
+
+from eagleeye_tf.stages import common
+from eagleeye_tf.stages import evaluate
+
+flags.adopt_module_key_flags(common)
+flags.adopt_module_key_flags(evaluate)
+
+if __name__ == "__main__":
+    common.run(evaluate.main)

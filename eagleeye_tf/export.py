@@ -1,0 +1,19 @@
+"""Exports a network as SavedModel and `.keras`, and checks the export.
+
+    python -m eagleeye_tf.export --model=runs/resnet56/finetune/1/model.keras \\
+        --dataset=cifar10 --workdir=runs/resnet56
+
+Appears in `--workdir`: `export/saved_model/`, `export/model.keras`,
+`export/result.json` (largest difference between the two).
+"""
+
+from absl import flags
+
+from eagleeye_tf.stages import common
+from eagleeye_tf.stages import export
+
+flags.adopt_module_key_flags(common)
+flags.adopt_module_key_flags(export)
+
+if __name__ == "__main__":
+    common.run(export.main)

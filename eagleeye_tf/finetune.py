@@ -1,0 +1,23 @@
+"""Fine-tunes the winners of a search.
+
+    python -m eagleeye_tf.finetune --model=resnet56.keras --dataset=cifar10 \\
+        --epochs=30 --num_winners=1 --workdir=runs/resnet56
+
+Reads `search/` from `--workdir`. Appears there: `finetune/RANK/model.keras`,
+`finetune/RANK/epochs.jsonl`, and `finetune/result.json`, which names the best
+of them by sub-validation accuracy. Killed and started again, it goes on after
+the last whole epoch.
+"""
+
+from absl import flags
+
+from eagleeye_tf.stages import common
+from eagleeye_tf.stages import finetune
+from eagleeye_tf.stages import fitting
+
+flags.adopt_module_key_flags(common)
+flags.adopt_module_key_flags(fitting)
+flags.adopt_module_key_flags(finetune)
+
+if __name__ == "__main__":
+    common.run(finetune.main)

@@ -1,0 +1,1 @@
+"""Networks: our own at CIFAR size, `keras.applications`, or a user's file."""

@@ -1,0 +1,140 @@
+"""A network by name, or from a user's file."""
+
+import os
+import types
+
+import keras
+
+from eagleeye_tf import errors
+from eagleeye_tf.models import mobilenet
+from eagleeye_tf.models import resnet
+from eagleeye_tf.models import vgg
+
+NETWORKS = {
+    "mobilenet_v1": mobilenet.mobilenet_v1,
+    "mobilenet_v2": mobilenet.mobilenet_v2,
+    "resnet20": resnet.resnet20,
+    "resnet50": resnet.resnet50,
+    "resnet56": resnet.resnet56,
+    "vgg16_bn": vgg.vgg16_bn,
+}
+
+
+def is_file(name):
+    """Whether `name` means a model file rather than a network to build."""
+    return name.endswith((".keras", ".h5")) or os.path.exists(name)
+
+
+def load_file(path):
+    """Loads a user's model; code inside the file is never run.
+
+    Raises:
+        InputError: if there is no such file, or Keras cannot read it.
+    """
+    if not os.path.exists(path):
+        raise errors.InputError(f"There is no model file {path!r}.")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # noqa: BLE001  (whatever a foreign file does)
+        reason = str(error).strip().splitlines() or [""]
+        raise errors.InputError(
+            f"Keras cannot load {path!r} ({type(error).__name__}: "
+            f"{reason[0][:200]}). Custom layers must be registered with "
+            "keras.saving.register_keras_serializable and imported first."
+        ) from error
+
+
+def build(name, image_shape, num_classes, width=1.0, weights=None):
+    """Builds a network that takes raw pixels in [0, 255].
+
+    Args:
+        name: one of `NETWORKS`, or a class of `keras.applications`.
+        image_shape: (height, width, channels).
+        num_classes: number of outputs.
+        width: width multiplier of the channels, > 0; only for `NETWORKS`.
+        weights: file of weights for the network, or, for
+            `keras.applications`, "imagenet"; None for fresh ones.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        InputError: for an unknown name, or arguments that do not go with it.
+    """
+    if name in NETWORKS:
+        if width <= 0:
+            raise errors.InputError(
+                f"A width multiplier is above 0. Received: {width}."
+            )
+        model = NETWORKS[name](image_shape, num_classes, width)
+        if weights:
+            _load_weights(model, weights)
+        return model
+    if width != 1.0:
+        raise errors.InputError(
+            f"width goes with {', '.join(NETWORKS)} only. Received: "
+            f"width={width} for {name!r}."
+        )
+    return _application(name, image_shape, num_classes, weights)
+
+
+def _application(name, image_shape, num_classes, weights):
+    """A network of `keras.applications` behind its own `preprocess_input`."""
+    constructor = getattr(keras.applications, name, None)
+    if not isinstance(constructor, types.FunctionType):
+        raise errors.InputError(
+            f"There is no model {name!r}: give the path of a .keras file, "
+            f"one of {', '.join(NETWORKS)}, or a network of "
+            "keras.applications such as MobileNet or ResNet50."
+        )
+    image = keras.Input(image_shape, name="image")
+    local = weights not in (None, "imagenet")
+    try:
+        model = constructor(
+            input_tensor=_preprocess(name)(image),
+            weights=None if local else weights,
+            classes=num_classes,
+        )
+    except (ValueError, OSError) as error:
+        raise errors.InputError(
+            f"keras.applications.{name} cannot be built for images "
+            f"{tuple(image_shape)}, {num_classes} classes and weights "
+            f"{weights!r}: {error}"
+        ) from error
+    model = keras.Model(image, model.outputs[0], name=model.name)
+    if local:
+        _load_weights(model, weights)
+    return model
+
+
+def _preprocess(name):
+    """The `preprocess_input` that goes with a network."""
+    modules = [
+        module
+        for module in vars(keras.applications).values()
+        if isinstance(module, types.ModuleType)
+        and hasattr(module, "preprocess_input")
+    ]
+    for module in modules:
+        if hasattr(module, name):
+            return module.preprocess_input
+    if name.startswith("MobileNetV3"):  # Not listed in its own module.
+        return keras.applications.mobilenet_v3.preprocess_input
+    raise errors.InputError(
+        f"keras.applications.{name} has no preprocess_input: save it as a "
+        ".keras file that takes pixels in [0, 255] and give its path."
+    )
+
+
+def _load_weights(model, path):
+    if not os.path.exists(path):
+        raise errors.InputError(f"There is no weights file {path!r}.")
+    try:
+        if path.endswith(".keras"):
+            model.set_weights(load_file(path).get_weights())
+        else:
+            model.load_weights(path)
+    except ValueError as error:
+        raise errors.InputError(
+            f"The weights in {path!r} do not fit {model.name!r}: {error}"
+        ) from error

@@ -1,0 +1,274 @@
+"""Any functional model -> its channel groups, and why a channel is frozen."""
+
+import collections
+import dataclasses
+
+import numpy as np
+
+from eagleeye_tf import errors
+from eagleeye_tf.pruning import layer_rules
+from eagleeye_tf.pruning import network
+from eagleeye_tf.pruning.labels import Channels
+from eagleeye_tf.pruning.labels import Labels
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ChannelGroup:
+    """Channels that can only be removed together, and all cost the same.
+
+    Attributes:
+        name: the first layer, in topological order, that produces them.
+        size: how many channels there are to choose from.
+        layers: names of all layers that produce them.
+        units: int array (size,): the class of labels behind each channel.
+    """
+
+    name: str
+    size: int
+    layers: tuple
+    units: np.ndarray = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenChannels:
+    """Output channels of one layer that are never removed, and why."""
+
+    layer: str
+    channels: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerRecord:
+    """What the graph knows of one layer or raw operation.
+
+    Attributes:
+        path: its name; `"outer/inner"` inside a nested model.
+        layer: the live layer; None for a raw operation.
+        rule: its `layer_rules.Rule`.
+        trace: the rule's `Trace` of the first call.
+        uses: `{weight name: multiplications of each value, all calls}`; None
+            for a number that the static shapes do not tell.
+    """
+
+    path: str
+    layer: object
+    rule: layer_rules.Rule
+    trace: layer_rules.Trace
+    uses: dict
+
+
+class ChannelGraph:
+    """The channels of one model.
+
+    Attributes:
+        model: the model; never changed.
+        records: `{path: LayerRecord}` in topological order.
+        groups: tuple of `ChannelGroup` in topological order.
+        frozen: tuple of `FrozenChannels` in topological order.
+
+    Raises:
+        InputError: if the model is not functional or Sequential.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self.records = {}
+        self._labels = Labels()
+        self._trace_model(network.as_functional(model))
+        self._class_of = self._labels.classes()
+        reasons = self._frozen_classes()
+        self.groups = self._find_groups(reasons)
+        self.frozen = self._find_frozen(reasons)
+
+    def class_counts(self, labels):
+        """How often each class occurs among `labels`: int (classes,)."""
+        classes = self._class_of.max(initial=-1) + 1
+        return np.bincount(self._class_of[labels], minlength=classes)
+
+    def keeper(self, kept_units):
+        """Returns a function from labels to a bool array, True where kept.
+
+        Args:
+            kept_units: one bool array (group size,) for each group.
+        """
+        keep = np.ones(self._class_of.max(initial=-1) + 1, bool)
+        for group, kept in zip(self.groups, kept_units, strict=True):
+            keep[group.units] = kept
+        return lambda labels: keep[self._class_of[labels]]
+
+    def filter_positions(self, group, path):
+        """Which output channels of layer `path` belong to each unit.
+
+        Returns:
+            int array (group size, k): k is 1 unless the network ties several
+            channels of one layer to each other.
+        """
+        classes = self._class_of[self._labels.produced[path]]
+        order = np.argsort(classes, kind="stable")
+        start = np.searchsorted(classes[order], group.units, "left")
+        stop = np.searchsorted(classes[order], group.units, "right")
+        return np.stack([order[a:b] for a, b in zip(start, stop, strict=True)])
+
+    def _trace_model(self, functional):
+        net = network.read(functional)
+        inputs = []
+        for ref in net.inputs:
+            labels = self._labels.new(ref.shape[-1] or 0)
+            self._labels.freeze(labels, "it is the model's input")
+            inputs.append(Channels(labels, len(ref.shape) - 1, ref.shape))
+        for x in self._trace_calls(net, "", inputs):
+            self._labels.freeze(x.labels, "it is a model output")
+
+    def _trace_calls(self, net, prefix, inputs):
+        tensors = {
+            ref.key: channels
+            for ref, channels in zip(net.inputs, inputs, strict=True)
+        }
+        for call in net.calls:
+            entering = tuple(tensors[ref.key] for ref in call.inputs)
+            path = prefix + call.name
+            if network.is_functional(call.layer):
+                nested = network.read(network.as_functional(call.layer))
+                leaving = self._trace_calls(nested, path + "/", entering)
+            else:
+                leaving = self._trace_call(
+                    dataclasses.replace(call, name=path), entering
+                )
+            for index, channels in enumerate(leaving):
+                tensors[call.name, call.index, index] = channels
+        return tuple(tensors[ref.key] for ref in net.outputs)
+
+    def _trace_call(self, call, inputs):
+        rule = layer_rules.rule_for(call)
+        trace = rule.trace(call, inputs, self._labels)
+        weights = {
+            name: weight
+            for name, weight in trace.weights.items()
+            if getattr(call.layer, name, None) is not None
+        }
+        trace = dataclasses.replace(trace, weights=weights)
+        uses = {name: weight.uses for name, weight in weights.items()}
+        known = self.records.get(call.name)
+        if known is not None:
+            self._tie_calls(known.trace, trace)
+            uses = {
+                name: None
+                if None in (n, known.uses[name])
+                else n + known.uses[name]
+                for name, n in uses.items()
+            }
+            first = known.trace
+        else:
+            first = trace
+        self.records[call.name] = LayerRecord(
+            call.name, call.layer, rule, first, uses
+        )
+        return trace.outputs
+
+    def _tie_calls(self, first, second):
+        """A layer called twice has one kernel: tie what its axes follow."""
+        for name, weight in first.weights.items():
+            for axis, labels in weight.axes.items():
+                self._labels.tie(labels, second.weights[name].axes[axis])
+        for a, b in zip(first.widths, second.widths, strict=True):
+            self._labels.tie(a, b)
+
+    def _frozen_classes(self):
+        """`{class: reason}`, the reason that was found first."""
+        reasons = {}
+        for labels, reason in self._labels.frozen:
+            for index in np.unique(self._class_of[labels]):
+                reasons.setdefault(int(index), reason)
+        return reasons
+
+    def _find_groups(self, reasons):
+        """Classes that occur equally often everywhere form one group.
+
+        Any two units of a group then cost the same, so that a ratio means
+        the same in all of a group's layers, cost depends on the number of
+        kept units alone, and every layer keeps at least one channel.
+        """
+        signatures = self._signatures()
+        members = collections.defaultdict(dict)
+        layers = collections.defaultdict(dict)
+        for path, labels in self._labels.produced.items():
+            for unit in self._class_of[labels].tolist():
+                if unit not in reasons:
+                    members[signatures[unit]][unit] = None
+                    layers[signatures[unit]][path] = None
+        names = collections.Counter()
+        groups = []
+        for signature, units in members.items():
+            first = next(iter(layers[signature]))
+            names[first] += 1
+            count = names[first]
+            groups.append(
+                ChannelGroup(
+                    name=first if count == 1 else f"{first}:{count}",
+                    size=len(units),
+                    layers=tuple(layers[signature]),
+                    units=np.fromiter(units, int, len(units)),
+                )
+            )
+        return tuple(groups)
+
+    def _signatures(self):
+        """One hashable per class: where, and how often, it occurs."""
+        occurrences = collections.defaultdict(list)
+        forms = {}
+        for record in self.records.values():
+            for weight in record.trace.weights.values():
+                for labels in weight.axes.values():
+                    forms[labels.tobytes()] = labels
+        for labels in self._labels.produced.values():
+            forms[labels.tobytes()] = labels
+        for index, labels in enumerate(forms.values()):
+            units, counts = np.unique(
+                self._class_of[labels], return_counts=True
+            )
+            for unit, count in zip(
+                units.tolist(), counts.tolist(), strict=True
+            ):
+                occurrences[unit].append((index, count))
+        return {unit: tuple(seen) for unit, seen in occurrences.items()}
+
+    def _find_frozen(self, reasons):
+        frozen = []
+        for path, labels in self._labels.produced.items():
+            counts = collections.Counter(
+                reasons[unit]
+                for unit in self._class_of[labels].tolist()
+                if unit in reasons
+            )
+            frozen.extend(
+                FrozenChannels(path, channels, reason)
+                for reason, channels in counts.items()
+            )
+        return tuple(frozen)
+
+
+def channel_groups(model):
+    """Finds the channels of a model that can be removed.
+
+    Args:
+        model: a functional or Sequential `keras.Model`.
+
+    Returns:
+        List of `ChannelGroup` in topological order.
+
+    Raises:
+        InputError: if the model is not functional or Sequential.
+    """
+    return list(ChannelGraph(model).groups)
+
+
+def require_groups(graph):
+    """Raises InputError if nothing of the graph's model can be removed."""
+    if graph.groups:
+        return
+    reasons = "; ".join(f"{f.layer}: {f.reason}" for f in graph.frozen[:3])
+    raise errors.InputError(
+        f"No channel of {graph.model.name!r} can be removed "
+        f"({reasons or 'it has no convolution or dense layer with a rule'})."
+    )

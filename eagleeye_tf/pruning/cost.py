@@ -1,0 +1,144 @@
+"""Cost of a strategy by a closed formula, without building anything."""
+
+import collections
+import dataclasses
+import math
+
+import numpy as np
+
+from eagleeye_tf import errors
+from eagleeye_tf.pruning.channel_graph import ChannelGraph
+from eagleeye_tf.pruning.strategy import PruningStrategy
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a network costs.
+
+    Attributes:
+        macs: multiply-accumulates of one example through convolutions and
+            dense layers (the paper's "FLOPs").
+        params: number of values in all weights, BN statistics included, as
+            `model.count_params()` counts them.
+    """
+
+    macs: int
+    params: int
+
+
+class CostModel:
+    """Cost as a function of the number of channels that each group keeps.
+
+    Every weight has a size that is the product of its axes, and the length
+    of an axis that follows channels is a linear function of the kept
+    channels. MACs are the sizes of kernels times their number of uses.
+
+    Args:
+        graph: the `ChannelGraph` of the model.
+
+    Raises:
+        InputError: if the model's input size leaves a number of positions
+            in space unknown.
+    """
+
+    metrics = ("macs", "params")
+
+    def __init__(self, graph):
+        self._forms = []
+        self._form_index = {}
+        self._graph = graph
+        terms = {metric: collections.Counter() for metric in self.metrics}
+        for record in graph.records.values():
+            self._add_terms(record, terms)
+        self._terms = terms
+        self._slopes = np.array(
+            [
+                [counts[group.units[0]] for group in graph.groups]
+                for counts in self._forms
+            ],
+            np.int64,
+        ).reshape(len(self._forms), len(graph.groups))
+        sizes = np.array([group.size for group in graph.groups], np.int64)
+        full = np.array([counts.sum() for counts in self._forms], np.int64)
+        self._constants = full - self._slopes @ sizes
+
+    def of(self, kept):
+        """Cost of many candidates at once.
+
+        Args:
+            kept: int array (candidates, groups), channels that stay.
+
+        Returns:
+            `{metric: int64 array (candidates,)}`.
+        """
+        kept = np.asarray(kept, np.int64)
+        widths = kept @ self._slopes.T + self._constants
+        costs = {}
+        for metric, terms in self._terms.items():
+            total = np.zeros(len(kept), np.int64)
+            for forms, coefficient in terms.items():
+                total += coefficient * widths[:, list(forms)].prod(axis=1)
+            costs[metric] = total
+        return costs
+
+    def of_one(self, kept):
+        """The `Cost` of one candidate; `kept` is an int array (groups,)."""
+        costs = self.of(np.asarray(kept)[np.newaxis])
+        return Cost(**{name: int(value[0]) for name, value in costs.items()})
+
+    def _add_terms(self, record, terms):
+        if record.layer is None:
+            return
+        names = {
+            id(getattr(record.layer, name)): name
+            for name in record.trace.weights
+        }
+        for variable in record.layer.weights:
+            name = names.get(id(variable))
+            weight = record.trace.weights.get(name)
+            axes = weight.axes if weight else {}
+            forms = tuple(sorted(self._form(v) for v in axes.values()))
+            constant = math.prod(
+                length
+                for axis, length in enumerate(variable.shape)
+                if axis not in axes
+            )
+            terms["params"][forms] += constant
+            uses = record.uses[name] if weight else 0
+            if uses is None:
+                raise errors.InputError(
+                    "MACs need to know the size of the images: give the "
+                    "model a fixed input shape. Unknown at layer "
+                    f"{record.path!r}."
+                )
+            terms["macs"][forms] += constant * uses
+
+    def _form(self, labels):
+        """Index of the linear function that counts what stays of `labels`."""
+        key = labels.tobytes()
+        if key not in self._form_index:
+            self._form_index[key] = len(self._forms)
+            self._forms.append(self._graph.class_counts(labels))
+        return self._form_index[key]
+
+
+def cost(model, ratios=None, round_to=1):
+    """MACs and parameters of a model, or of what pruning would make of it.
+
+    Args:
+        model: a functional or Sequential `keras.Model`.
+        ratios: as for `prune`; None for the whole model.
+        round_to: as for `prune`.
+
+    Returns:
+        A `Cost`. Equal to the cost of the rebuilt model.
+
+    Raises:
+        InputError: for a model that is not functional, ratios outside
+            [0, 1), or an input whose size is not fixed.
+    """
+    graph = ChannelGraph(model)
+    strategy = PruningStrategy.of(
+        graph.groups, 0.0 if ratios is None else ratios
+    )
+    return CostModel(graph).of_one(strategy.kept(graph.groups, round_to))

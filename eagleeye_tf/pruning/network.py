@@ -1,0 +1,204 @@
+"""Reads a functional Keras model as a list of calls, from its config alone.
+
+The config is what `model.save` writes: every layer, every raw operation and
+the tensors that connect them. Reading it leaves the model untouched, where
+running its layers once more would add nodes to them (and make
+`layer.output` ambiguous for the owner of the model).
+"""
+
+import dataclasses
+
+import keras
+
+from eagleeye_tf import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorRef:
+    """One tensor inside one model: who made it, and its static shape.
+
+    Attributes:
+        key: `(layer name, call index, output index)`.
+        shape: dimensions, batch first; None where unknown.
+    """
+
+    key: tuple
+    shape: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One call of one layer or raw operation.
+
+    Attributes:
+        name: name within its model.
+        index: 0 for the first call of a layer, 1 for the next, …
+        class_name: e.g. `"Conv2D"`, or `"Pad"` for a raw `keras.ops.pad`.
+        config: the layer's or operation's config.
+        layer: the live layer; None for a raw operation.
+        inputs: the tensors among the arguments, in order.
+        args: positional arguments as serialised by Keras.
+        kwargs: keyword arguments as serialised by Keras.
+        output_shapes: `{output index: shape}` of the outputs somebody uses.
+    """
+
+    name: str
+    index: int
+    class_name: str
+    config: dict
+    layer: object
+    inputs: tuple
+    args: list
+    kwargs: dict
+    output_shapes: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Calls of one model in an order in which they can be executed."""
+
+    calls: tuple
+    inputs: tuple
+    outputs: tuple
+
+
+def as_functional(model):
+    """Returns `model` as a functional model over the same layers.
+
+    Raises:
+        InputError: if the model is not functional, or not built.
+    """
+    if isinstance(model, keras.Sequential):
+        if not model.built or not model.inputs:
+            raise errors.InputError(
+                "A Sequential model must know its input shape before it can "
+                "be pruned: start it with keras.Input(shape) or call "
+                f"model.build(input_shape). Received: {model.name!r}."
+            )
+        return keras.Model(model.inputs, model.outputs, name=model.name)
+    if not isinstance(model, keras.Model):
+        raise errors.InputError(
+            "Expected a keras.Model (functional or Sequential). "
+            f"Received: {type(model).__name__}."
+        )
+    if not is_functional(model):
+        raise errors.InputError(
+            "Only functional and Sequential models can be pruned, because a "
+            "subclassed model does not say how its layers are connected: "
+            "build the same layers with keras.Model(inputs, outputs). "
+            f"Received: {type(model).__name__} {model.name!r}."
+        )
+    return model
+
+
+def is_functional(model):
+    """Whether the graph of `model` can be read from its config."""
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        return False
+    if isinstance(model, keras.Sequential):
+        return True
+    try:
+        config = model.get_config()
+    except NotImplementedError:
+        return False
+    return "layers" in config and "input_layers" in config
+
+
+def read(functional):
+    """Reads the calls of a functional model (see `as_functional`)."""
+    config = functional.get_config()
+    layers = {layer.name: layer for layer in functional.layers}
+    output_keys = _history_keys(config["output_layers"])
+    shapes = {}
+    for key, tensor in zip(output_keys, functional.outputs, strict=True):
+        shapes[key] = tuple(tensor.shape)
+    entries = []
+    for entry in config["layers"]:
+        for index, node in enumerate(entry["inbound_nodes"]):
+            inputs = tuple(_tensor_refs([node["args"], node["kwargs"]]))
+            shapes.update({ref.key: ref.shape for ref in inputs})
+            entries.append((entry, index, node, inputs))
+    input_keys = _history_keys(config["input_layers"])
+    for key, tensor in zip(input_keys, functional.inputs, strict=True):
+        shapes[key] = tuple(tensor.shape)
+    outputs_of = {}
+    for key, shape in shapes.items():
+        outputs_of.setdefault(key[:2], {})[key[2]] = shape
+    calls = tuple(
+        Call(
+            name=entry["name"],
+            index=index,
+            class_name=entry["class_name"],
+            config=entry["config"],
+            layer=layers.get(entry["name"]),
+            inputs=inputs,
+            args=node["args"],
+            kwargs=node["kwargs"],
+            output_shapes=outputs_of.get((entry["name"], index), {}),
+        )
+        for entry, index, node, inputs in entries
+    )
+    return Network(
+        calls=_in_execution_order(calls, set(input_keys)),
+        inputs=tuple(TensorRef(key, shapes[key]) for key in input_keys),
+        outputs=tuple(TensorRef(key, shapes[key]) for key in output_keys),
+    )
+
+
+def all_layers(model, prefix=""):
+    """Yields `(path, layer)` of every layer, nested models opened.
+
+    A layer of a nested model has the path `"outer/inner"`.
+    """
+    for layer in model.layers:
+        path = prefix + layer.name
+        if is_functional(layer):
+            yield from all_layers(layer, path + "/")
+        else:
+            yield path, layer
+
+
+def _in_execution_order(calls, available):
+    """Sorts calls so that each one's inputs are made before it."""
+    waiting = list(calls)
+    ordered = []
+    while waiting:
+        blocked = []
+        for call in waiting:
+            if all(ref.key in available for ref in call.inputs):
+                ordered.append(call)
+                available.update(
+                    (call.name, call.index, i) for i in call.output_shapes
+                )
+            else:
+                blocked.append(call)
+        if len(blocked) == len(waiting):
+            raise errors.InputError(
+                "The model's config names tensors that nothing produces, "
+                f"first for layer {blocked[0].name!r}."
+            )
+        waiting = blocked
+    return tuple(ordered)
+
+
+def _tensor_refs(value):
+    if isinstance(value, dict):
+        if value.get("class_name") == "__keras_tensor__":
+            config = value["config"]
+            yield TensorRef(
+                tuple(config["keras_history"]), tuple(config["shape"])
+            )
+            return
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensor_refs(item)
+
+
+def _history_keys(structure):
+    """`[name, call, output]` triples of a config's inputs or outputs."""
+    if isinstance(structure, dict):
+        structure = [structure[key] for key in sorted(structure)]
+    if len(structure) == 3 and isinstance(structure[0], str):
+        return [tuple(structure)]
+    return [key for item in structure for key in _history_keys(item)]

@@ -1,0 +1,199 @@
+"""(model, strategy) -> a really smaller model with the surviving weights."""
+
+import copy
+import inspect
+
+import keras
+import numpy as np
+
+from eagleeye_tf.pruning import importance as importance_lib
+from eagleeye_tf.pruning import network
+from eagleeye_tf.pruning.channel_graph import ChannelGraph
+from eagleeye_tf.pruning.strategy import PruningStrategy
+
+
+class Pruner:
+    """Cuts one model by many strategies; analyses and ranks it once.
+
+    Args:
+        model: a functional or Sequential `keras.Model`; never changed.
+        importance: `"l1"`, `"l2"` or a function (see `importance`).
+        round_to: multiple to which kept channels are rounded up.
+
+    Attributes:
+        graph: the model's `ChannelGraph`.
+    """
+
+    def __init__(self, model, importance="l1", round_to=1):
+        self.graph = ChannelGraph(model)
+        self._round_to = round_to
+        self._rankings = importance_lib.rank_channels(self.graph, importance)
+
+    def prune(self, ratios, batch_statistics=False):
+        """Builds the smaller model.
+
+        Args:
+            ratios: as for `prune`.
+            batch_statistics: if True, the model is for scoring: called
+                without a `training` argument, its BatchNormalization layers
+                (and only they) run in training mode, and leave the plain
+                statistics of the batch in their moving statistics. Called
+                with `training=False` it is the pruned network.
+
+        Returns:
+            A new `keras.Model`, not compiled.
+        """
+        groups = self.graph.groups
+        strategy = PruningStrategy.of(groups, ratios)
+        kept_units = []
+        for count, ranking in zip(
+            strategy.kept(groups, self._round_to), self._rankings, strict=True
+        ):
+            kept = np.zeros(len(ranking), bool)
+            kept[ranking[:count]] = True
+            kept_units.append(kept)
+        keep = self.graph.keeper(kept_units)
+        return rebuild(self.graph, keep, batch_statistics)
+
+
+def prune(model, ratios, importance="l1", round_to=1):
+    """Removes the least important channels of a model.
+
+    Args:
+        model: a functional or Sequential `keras.Model`; never changed.
+        ratios: share of channels to remove, in [0, 1): one number for every
+            channel group, or `{group name: ratio}` (groups not named stay
+            whole), or a `PruningStrategy`. floor(ratio · size) channels go,
+            at least one stays.
+        importance: `"l1"`, `"l2"`, or a function from a list of arrays
+            (channels, weights) to an array (channels,).
+        round_to: kept channels are rounded up to a multiple of it.
+
+    Returns:
+        A new `keras.Model` with the surviving weights, the same layer names,
+        dtype policies and `trainable` flags; not compiled. It consists of
+        the same layer types, so it loads without this package.
+
+    Raises:
+        InputError: for a subclassed model, a ratio outside [0, 1), an
+            unknown group or importance.
+    """
+    return Pruner(model, importance, round_to).prune(ratios)
+
+
+def with_batch_statistics(model):
+    """A copy of `model` whose BN layers run in training mode by default.
+
+    See `Pruner.prune`; nothing is cut.
+    """
+    graph = ChannelGraph(model)
+    keep = graph.keeper([np.ones(g.size, bool) for g in graph.groups])
+    return rebuild(graph, keep, batch_statistics=True)
+
+
+def rebuild(graph, keep, batch_statistics=False):
+    """Builds what is left of a graph's model.
+
+    Args:
+        graph: a `ChannelGraph`.
+        keep: function from labels to a bool array, True where they stay.
+        batch_statistics: see `Pruner.prune`.
+    """
+    model = graph.model
+    source = network.as_functional(model) if batch_statistics else model
+    config = copy.deepcopy(source.get_config())
+    if batch_statistics:
+        _open_sequentials(config, source)
+    _resize_layers(config, "", graph, keep)
+    if batch_statistics:
+        _use_batch_statistics(config, source)
+    with keras.saving.custom_object_scope(_own_classes(model)):
+        smaller = type(source).from_config(config)
+    _copy_weights(graph, keep, smaller)
+    return smaller
+
+
+def _resize_layers(config, prefix, graph, keep):
+    for entry in config["layers"]:
+        # What Keras knows of built shapes is no longer true once a layer is
+        # cut; the layer is built anew when the graph calls it.
+        entry.pop("build_config", None)
+        path = prefix + (entry.get("name") or entry["config"]["name"])
+        if "layers" in entry["config"]:
+            _resize_layers(entry["config"], path + "/", graph, keep)
+        record = graph.records.get(path)
+        if record is not None:
+            entry["config"] = record.rule.resize(
+                entry["config"], record.trace, keep
+            )
+
+
+def _open_sequentials(config, functional):
+    """Nested Sequential models become functional: their calls take kwargs."""
+    layers = {layer.name: layer for layer in functional.layers}
+    for entry in config["layers"]:
+        layer = layers.get(entry["name"])
+        if not network.is_functional(layer):
+            continue
+        nested = network.as_functional(layer)
+        entry.update(keras.saving.serialize_keras_object(nested))
+        _open_sequentials(entry["config"], nested)
+
+
+def _use_batch_statistics(config, functional):
+    """Edits a functional config; see `Pruner.prune`."""
+    layers = {layer.name: layer for layer in functional.layers}
+    for entry in config["layers"]:
+        layer = layers.get(entry["name"])
+        is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
+        if is_batch_norm:
+            # Without momentum the moving statistics are the batch's own.
+            entry["config"].update(momentum=0.0, trainable=True)
+            if "renorm" in entry["config"]:
+                entry["config"]["renorm"] = False
+        if network.is_functional(layer):
+            _use_batch_statistics(entry["config"], network.as_functional(layer))
+        elif layer is not None and _takes_training(layer):
+            for node in entry["inbound_nodes"]:
+                node["kwargs"]["training"] = is_batch_norm
+
+
+def _takes_training(layer):
+    return "training" in inspect.signature(layer.call).parameters
+
+
+def _own_classes(model):
+    """`{name: class}` of the layers that do not come with Keras."""
+    classes = {type(layer) for _, layer in network.all_layers(model)}
+    return {
+        c.__name__: c
+        for c in classes
+        if c is not getattr(keras.layers, c.__name__, None)
+    }
+
+
+def _copy_weights(graph, keep, smaller):
+    targets = dict(network.all_layers(smaller))
+    for path, layer in network.all_layers(graph.model):
+        weights = layer.get_weights()
+        if not weights:
+            continue
+        record = graph.records.get(path)
+        if record is not None:
+            weights = _cut_weights(layer, weights, record.trace, keep)
+        targets[path].set_weights(weights)
+        if isinstance(layer, keras.layers.Normalization):
+            targets[path].finalize_state()
+
+
+def _cut_weights(layer, weights, trace, keep):
+    axes_of = {
+        id(getattr(layer, name)): weight.axes
+        for name, weight in trace.weights.items()
+    }
+    cut = []
+    for variable, value in zip(layer.weights, weights, strict=True):
+        for axis, labels in axes_of.get(id(variable), {}).items():
+            value = np.compress(keep(labels), value, axis=axis)
+        cut.append(value)
+    return cut

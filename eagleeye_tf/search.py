@@ -1,0 +1,19 @@
+"""Scores pruning strategies that meet a budget, without training any.
+
+    python -m eagleeye_tf.search --model=resnet56.keras --dataset=cifar10 \\
+        --macs=0.5 --num_candidates=100 --workdir=runs/resnet56
+
+Appears in `--workdir`: `search/log.jsonl` (one line per candidate; the search
+goes on from it when it is killed), `search/result.json` (what was found).
+"""
+
+from absl import flags
+
+from eagleeye_tf.stages import common
+from eagleeye_tf.stages import search
+
+flags.adopt_module_key_flags(common)
+flags.adopt_module_key_flags(search)
+
+if __name__ == "__main__":
+    common.run(search.main)

@@ -1,0 +1,315 @@
+"""What all programs share: common flags, how to start, how to fail."""
+
+import dataclasses
+import pathlib
+import sys
+
+from eagleeye_tf.stages import quiet  # noqa: F401  (before anything of TensorFlow)
+
+# isort: split
+import keras
+import tensorflow as tf
+import tqdm
+from absl import app
+from absl import flags
+from absl import logging
+
+from eagleeye_tf import errors
+from eagleeye_tf.candidates import scoring
+from eagleeye_tf.data import images as images_lib
+from eagleeye_tf.data import sources
+from eagleeye_tf.data import splits
+from eagleeye_tf.models import zoo
+
+_MODEL = flags.DEFINE_string(
+    "model",
+    None,
+    "What to work on: the path of a .keras file, one of "
+    f"{', '.join(zoo.NETWORKS)}, or a network of keras.applications.",
+)
+_WEIGHTS = flags.DEFINE_string(
+    "weights",
+    None,
+    "File of weights for a model given by name, or 'imagenet'.",
+)
+_WIDTH = flags.DEFINE_float(
+    "width",
+    1.0,
+    f"Width multiplier of {', '.join(zoo.NETWORKS)}.",
+    lower_bound=0.01,
+    upper_bound=16.0,
+)
+_DATASET = flags.DEFINE_string(
+    "dataset",
+    None,
+    "'digits' (built in), 'folder' or the path of a folder of class "
+    "folders, or an image classification set of TensorFlow Datasets.",
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Where TFDS keeps its data; or the folder of images."
+)
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size",
+    None,
+    "Height and width of images in pixels, for models given by name; by "
+    "default the data set's own, or 224.",
+    lower_bound=1,
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder for all results; a killed run goes on from it."
+)
+_CALIBRATION_IMAGES = flags.DEFINE_integer(
+    "calibration_images",
+    1280,
+    "Training images that re-estimate BN statistics.",
+    lower_bound=1,
+)
+_SUB_VALIDATION_IMAGES = flags.DEFINE_integer(
+    "sub_validation_images",
+    2560,
+    "Training images that score candidates.",
+    lower_bound=1,
+)
+_AUGMENTATION = flags.DEFINE_enum(
+    "augmentation",
+    None,
+    images_lib.AUGMENTATIONS,
+    "How training images vary; by default what suits the data set.",
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size",
+    128,
+    "Images per batch, shared by all replicas.",
+    lower_bound=1,
+)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Of strategies, weights, shuffling.", lower_bound=0
+)
+
+_SHARED_SETTINGS = (
+    "model",
+    "weights",
+    "width",
+    "dataset",
+    "image_size",
+    "calibration_images",
+    "sub_validation_images",
+    "augmentation",
+    "batch_size",
+    "seed",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a program works on.
+
+    Attributes:
+        workdir: `pathlib.Path` of all results.
+        data: `splits.Data` at the model's image size.
+        distribution: `tf.distribute.MirroredStrategy`.
+        batch_size: images per batch, shared by all replicas.
+        seed: of everything random.
+    """
+
+    workdir: pathlib.Path
+    data: splits.Data
+    distribution: tf.distribute.Strategy
+    batch_size: int
+    seed: int
+
+    def fresh_model(self):
+        """The model that `--model` names, not trained here yet."""
+        keras.utils.set_random_seed(self.seed)
+        with self.distribution.scope():
+            return zoo.build(
+                _MODEL.value,
+                self.data.image_shape,
+                self.data.num_classes,
+                _WIDTH.value,
+                _WEIGHTS.value,
+            )
+
+    def trained_model(self):
+        """The network to prune: `--model`, or what `train` made of it."""
+        with self.distribution.scope():
+            return zoo.load_file(str(self.trained_path()))
+
+    def trained_path(self):
+        """Where the trained network lies, or will lie."""
+        if zoo.is_file(_MODEL.value):
+            return pathlib.Path(_MODEL.value)
+        return self.workdir / "train" / "model.keras"
+
+    def needs_training(self):
+        """Whether a model was named rather than given."""
+        return not zoo.is_file(_MODEL.value) and not _WEIGHTS.value
+
+    def settings(self):
+        """Common settings that a stage's files depend on."""
+        return {name: flags.FLAGS[name].value for name in _SHARED_SETTINGS}
+
+    def validator(self, model):
+        """Function that counts correct answers on the sub-validation set."""
+        return scoring.Scorer(
+            model,
+            self.data.batches(self.data.sub_validation, self.batch_size),
+            self.distribution,
+        ).count
+
+    def test(self, model, description):
+        """Counts correct test answers: `(correct, total)`; shows progress."""
+        batches = self.data.batches(self.data.test, self.batch_size)
+        steps = -(-self.data.test.size // self.batch_size)
+        bar = progress_bar(steps, description, "batch")
+        with bar:
+            return scoring.Scorer(model, batches, self.distribution).count(
+                on_batch=bar.update
+            )
+
+
+def open_job():
+    """Opens the data and the devices for the common flags.
+
+    Raises:
+        InputError: for anything that does not exist or fit.
+    """
+    for flag in (_MODEL, _DATASET, _WORKDIR):
+        if not flag.value:
+            raise errors.InputError(f"--{flag.name} is required.")
+    path = pathlib.Path(_WORKDIR.value)
+    _require_writable(path)
+    source = sources.open_source(_DATASET.value, _DATA_DIR.value)
+    shape = _image_shape(source)
+    data = splits.split(
+        source,
+        shape,
+        _CALIBRATION_IMAGES.value,
+        _SUB_VALIDATION_IMAGES.value,
+        _AUGMENTATION.value,
+    )
+    return Job(
+        workdir=path,
+        data=data,
+        distribution=distribution(),
+        batch_size=_BATCH_SIZE.value,
+        seed=_SEED.value,
+    )
+
+
+def distribution():
+    """One replica for each GPU; one on the CPU where there are none."""
+    gpus = tf.config.list_logical_devices("GPU")
+    devices = [gpu.name for gpu in gpus] or ["/cpu:0"]
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def progress_bar(total, description, unit, initial=0):
+    """A tqdm bar with an ETA, on the terminal's error stream."""
+    return tqdm.tqdm(
+        total=total,
+        desc=description,
+        unit=unit,
+        initial=initial,
+        dynamic_ncols=True,
+        smoothing=0.1,
+    )
+
+
+def say(text):
+    """Prints a line for the user, clear of progress bars."""
+    tqdm.tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def run(main):
+    """Runs a program's `main()` so that no traceback greets a user's typo.
+
+    Exit codes: 0 done, 2 wrong input, 3 the system refused (disk, rights),
+    130 interrupted.
+    """
+
+    def guarded(argv):
+        if len(argv) > 1:
+            _fail(f"Settings are flags. Received: {argv[1]!r}.", 2)
+        try:
+            main()
+        except errors.InputError as error:
+            _fail(str(error), 2)
+        except tf.errors.ResourceExhaustedError as error:
+            _fail(
+                "Out of memory: lower --batch_size. "
+                f"({_first_line(error.message)})",
+                3,
+            )
+        except (OSError, tf.errors.OpError) as error:
+            _fail(f"The system refused: {_first_line(str(error))}", 3)
+        except KeyboardInterrupt:
+            _fail("Interrupted. The same command goes on from here.", 130)
+
+    logging.set_verbosity(logging.ERROR)
+    app.run(guarded)
+
+
+def _image_shape(source):
+    """The image shape the model takes, or that the data set has."""
+    if zoo.is_file(_MODEL.value):
+        model = zoo.load_file(_MODEL.value)
+        shape = tuple(model.inputs[0].shape)[1:]
+        if len(model.inputs) != 1 or len(shape) != 3:
+            raise errors.InputError(
+                "The programs take models with one input (batch, height, "
+                f"width, channels). {_MODEL.value!r} has inputs "
+                f"{[tuple(x.shape) for x in model.inputs]}."
+            )
+        _check_classes(model, source)
+        size = _IMAGE_SIZE.value
+        given = (size or shape[0], size or shape[1], shape[2])
+        if None in given:
+            raise errors.InputError(
+                f"{_MODEL.value!r} takes images of any size: say which with "
+                "--image_size."
+            )
+        if any(a not in (None, b) for a, b in zip(shape, given, strict=True)):
+            raise errors.InputError(
+                f"{_MODEL.value!r} takes images of shape {shape}. Received: "
+                f"--image_size={size}."
+            )
+        return given
+    if _IMAGE_SIZE.value:
+        return (_IMAGE_SIZE.value, _IMAGE_SIZE.value, 3)
+    return (*(source.image_shape or (224, 224))[:2], 3)
+
+
+def _check_classes(model, source):
+    classes = tuple(model.outputs[0].shape)[-1]
+    if classes != len(source.class_names):
+        raise errors.InputError(
+            f"{_MODEL.value!r} has {classes} outputs, but {source.name!r} "
+            f"has {len(source.class_names)} classes: give the data set the "
+            "model was trained for."
+        )
+
+
+def _require_writable(path):
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise errors.InputError(
+            f"The workdir {str(path)!r} cannot be written to "
+            f"({error.strerror}): choose another --workdir."
+        ) from error
+
+
+def _first_line(text):
+    lines = [line for line in str(text).splitlines() if line.strip()]
+    return lines[0][:300] if lines else "no reason given"
+
+
+def _fail(message, code):
+    sys.stdout.flush()
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.exit(code)

@@ -1,0 +1,107 @@
+"""Stage: fine-tunes the winners of a search."""
+
+import dataclasses
+
+from absl import flags
+
+from eagleeye_tf import errors
+from eagleeye_tf.candidates import adaptive_bn
+from eagleeye_tf.candidates import engine
+from eagleeye_tf.candidates import log
+from eagleeye_tf.pruning import rebuild
+from eagleeye_tf.stages import common
+from eagleeye_tf.stages import fitting
+from eagleeye_tf.stages import workdir
+from eagleeye_tf.training import schedules
+
+_NUM_WINNERS = flags.DEFINE_integer(
+    "num_winners", 1, "Candidates to fine-tune, best first.", lower_bound=1
+)
+_EPOCHS = flags.DEFINE_integer(
+    "epochs", 30, "Passes over the training images.", lower_bound=1
+)
+_LEARNING_RATE = flags.DEFINE_float(
+    "learning_rate", 0.01, "Highest learning rate.", lower_bound=1e-8
+)
+_WEIGHT_DECAY = flags.DEFINE_float(
+    "weight_decay",
+    1e-4,
+    "Factor of the L2 penalty on kernels.",
+    lower_bound=0.0,
+)
+
+
+def finetune(job):
+    """Fine-tunes the winners; returns what `finetune/result.json` holds."""
+    found = workdir.read_json(job.workdir / "search" / "result.json")
+    if found is None:
+        raise errors.InputError(
+            f"There is no finished search in {str(job.workdir)!r}: run "
+            "eagleeye_tf.search with this workdir first."
+        )
+    model = job.trained_model()
+    if engine.model_fingerprint(model) != found["model"]:
+        raise errors.InputError(
+            f"The search in {str(job.workdir)!r} was made with another "
+            "model: give the same --model."
+        )
+    settings = schedules.TrainingSettings(
+        epochs=_EPOCHS.value,
+        learning_rate=_LEARNING_RATE.value,
+        weight_decay=_WEIGHT_DECAY.value,
+        **fitting.shared_settings(job),
+    )
+    pruner = rebuild.Pruner(
+        model, found["settings"]["importance"], found["settings"]["round_to"]
+    )
+    winners = found["candidates"][: _NUM_WINNERS.value]
+    results = [
+        _finetune_one(job, pruner, log.Candidate.from_json(w), rank, settings)
+        for rank, w in enumerate(winners, start=1)
+    ]
+    best = max(results, key=lambda r: (r["correct"], -r["rank"]))
+    result = {"best": best["rank"], "winners": results}
+    workdir.write_json(job.workdir / "finetune" / "result.json", result)
+    return result
+
+
+def best_path(job, result):
+    """The `.keras` file of the best fine-tuned winner."""
+    return job.workdir / "finetune" / str(result["best"]) / "model.keras"
+
+
+def _finetune_one(job, pruner, candidate, rank, settings):
+    directory = job.workdir / "finetune" / str(rank)
+    fitting.claim(directory, job, settings, kept=candidate.kept)
+    known = workdir.read_json(directory / "result.json")
+    if known is not None:
+        common.say(f"Fine-tuned before: {directory / 'model.keras'}")
+        return known
+    with job.distribution.scope():
+        model = pruner.prune(candidate.strategy)
+    images, _ = job.data.arrays(job.data.calibration)
+    adaptive_bn.adapt_batch_norm(
+        model, images, job.batch_size, job.distribution
+    )
+    epochs = fitting.fit(model, job, settings, directory, f"Fine-tuning {rank}")
+    workdir.save_model(model, directory / "model.keras")
+    last = epochs[-1]
+    result = {
+        "rank": rank,
+        "correct": last.correct,
+        "total": last.total,
+        "candidate": candidate.to_json(),
+        "settings": dataclasses.asdict(settings),
+        "epochs": [dataclasses.asdict(epoch) for epoch in epochs],
+    }
+    workdir.write_json(directory / "result.json", result)
+    common.say(
+        f"Winner {rank}: score {candidate.score:.2%}, after fine-tuning "
+        f"{last.correct / last.total:.2%} on sub-validation."
+    )
+    return result
+
+
+def main():
+    job = common.open_job()
+    common.say(f"Best: {best_path(job, finetune(job))}")

@@ -1,0 +1,97 @@
+"""Training as the programs `train` and `finetune` share it."""
+
+import dataclasses
+
+import tensorflow as tf
+from absl import flags
+
+from eagleeye_tf.candidates import adaptive_bn
+from eagleeye_tf.stages import common
+from eagleeye_tf.stages import workdir
+from eagleeye_tf.training import loop
+from eagleeye_tf.training import schedules
+
+_SCHEDULE = flags.DEFINE_enum(
+    "schedule",
+    "cosine",
+    schedules.SCHEDULES,
+    "Learning rate over the epochs: cosine down to 0, divided by 10 after "
+    "3/7 and 5/7 (step), or constant.",
+)
+_MOMENTUM = flags.DEFINE_float(
+    "momentum",
+    0.9,
+    "Of SGD.",
+    lower_bound=0.0,
+    upper_bound=0.999,
+)
+_LABEL_SMOOTHING = flags.DEFINE_float(
+    "label_smoothing",
+    0.0,
+    "Share of the target spread over all classes.",
+    lower_bound=0.0,
+    upper_bound=0.99,
+)
+
+
+def shared_settings(job):
+    """The `TrainingSettings` that do not differ between the programs."""
+    return {
+        "schedule": _SCHEDULE.value,
+        "momentum": _MOMENTUM.value,
+        "label_smoothing": _LABEL_SMOOTHING.value,
+        "batch_size": job.batch_size,
+        "seed": job.seed,
+    }
+
+
+def claim(directory, job, settings, **more):
+    """Ties a stage's folder to all settings its result depends on."""
+    workdir.claim(
+        directory, {**job.settings(), **dataclasses.asdict(settings), **more}
+    )
+
+
+def fit(model, job, settings, directory, description):
+    """Trains `model` on the job's data behind a progress bar.
+
+    Several replicas leave BN statistics of which Keras keeps only the first
+    replica's: those are estimated anew at the end.
+
+    Returns:
+        List of `loop.Epoch`.
+
+    Raises:
+        InputError: see `loop.fit`; also for an unreadable image.
+    """
+    data = job.data
+    steps = data.train.size // settings.batch_size
+    bar = common.progress_bar(settings.epochs * steps, description, "step")
+
+    def on_step(epoch, step, loss):
+        bar.n = epoch * steps + step + 1
+        bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}", refresh=False)
+        bar.refresh() if step == 0 else bar.update(0)
+
+    with bar:
+        try:
+            epochs = loop.fit(
+                model,
+                lambda epoch: data.training_batches(
+                    settings.batch_size, settings.seed, epoch
+                ),
+                steps,
+                settings,
+                directory,
+                job.validator(model),
+                job.distribution,
+                on_step,
+            )
+        except tf.errors.InvalidArgumentError as error:
+            raise data.unreadable() or error from error
+    if job.distribution.num_replicas_in_sync > 1:
+        images, _ = data.arrays(data.calibration)
+        adaptive_bn.adapt_batch_norm(
+            model, images, settings.batch_size, job.distribution
+        )
+    return epochs

@@ -1,0 +1,34 @@
+"""Imports TensorFlow without its start-up messages. For programs only.
+
+TensorFlow's C++ libraries write to the terminal before their own log level
+applies. What they say is shown after all if the import fails.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@contextlib.contextmanager
+def _silent_stderr():
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            captured.seek(0)
+            os.write(terminal, captured.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+if "tensorflow" not in sys.modules:
+    with _silent_stderr():
+        import tensorflow  # noqa: F401

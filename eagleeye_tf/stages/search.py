@@ -1,0 +1,132 @@
+"""Stage: scores pruning strategies that meet a budget, without training any."""
+
+import dataclasses
+
+from absl import flags
+
+from eagleeye_tf.candidates import engine
+from eagleeye_tf.candidates import sampling
+from eagleeye_tf.pruning import importance
+from eagleeye_tf.reporting import tables
+from eagleeye_tf.stages import common
+from eagleeye_tf.stages import workdir
+
+_MACS = flags.DEFINE_float(
+    "macs",
+    None,
+    "Multiply-accumulates to leave: a share in (0, 1] of the network's own, "
+    "or an absolute number.",
+    lower_bound=0.0,
+)
+_PARAMS = flags.DEFINE_float(
+    "params", None, "Parameters to leave, like --macs.", lower_bound=0.0
+)
+_TOLERANCE = flags.DEFINE_float(
+    "tolerance",
+    0.005,
+    "How far from the budget is near enough, as a share of the whole "
+    "network's cost.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+_NUM_CANDIDATES = flags.DEFINE_integer(
+    "num_candidates", 100, "Strategies to score.", lower_bound=1
+)
+_MIN_RATIO = flags.DEFINE_float(
+    "min_ratio", 0.0, "Lower end of pruning ratios, in [0, 1)."
+)
+_MAX_RATIO = flags.DEFINE_float(
+    "max_ratio", 0.7, "Upper end of pruning ratios, in [0, 1)."
+)
+_IMPORTANCE = flags.DEFINE_enum(
+    "importance",
+    "l1",
+    list(importance.IMPORTANCES),
+    "Which channels go first: those of least L1 or L2 norm.",
+)
+_ROUND_TO = flags.DEFINE_integer(
+    "round_to",
+    1,
+    "Kept channels are rounded up to a multiple of this.",
+    lower_bound=1,
+)
+_ALGORITHM = flags.DEFINE_enum(
+    "search_algorithm",
+    "random",
+    list(sampling.ALGORITHMS),
+    "Where strategies come from: random as in the paper, or the one that "
+    "prunes all groups alike.",
+)
+
+
+def search_settings(job):
+    """The `SearchSettings` that the flags describe.
+
+    Raises:
+        InputError: if there is no budget, or a ratio is outside [0, 1).
+    """
+    uniform = _ALGORITHM.value == "uniform"
+    return engine.SearchSettings(
+        macs=_MACS.value,
+        params=_PARAMS.value,
+        tolerance=_TOLERANCE.value,
+        num_candidates=1 if uniform else _NUM_CANDIDATES.value,
+        min_ratio=_MIN_RATIO.value,
+        max_ratio=_MAX_RATIO.value,
+        importance=_IMPORTANCE.value,
+        round_to=_ROUND_TO.value,
+        algorithm=_ALGORITHM.value,
+        batch_size=job.batch_size,
+        seed=job.seed,
+    )
+
+
+def search(job):
+    """Searches behind a progress bar; returns the `SearchResult`."""
+    settings = search_settings(job)
+    model = job.trained_model()
+    data = job.data
+    images, _ = data.arrays(data.calibration)
+    examples = data.arrays(data.sub_validation)
+    bar = common.progress_bar(settings.num_candidates, "Search", "candidate")
+    best = []
+
+    def on_candidate(candidate):
+        best[:] = [max([*best, candidate], key=lambda c: c.correct)]
+        bar.set_postfix(best=f"{best[0].score:.2%}", refresh=False)
+        bar.update()
+
+    with bar:
+        result = engine.search(
+            model,
+            images,
+            examples,
+            settings,
+            job.workdir / "search" / "log.jsonl",
+            job.distribution,
+            on_candidate,
+        )
+    summary = _summary(model, result, settings)
+    workdir.write_json(job.workdir / "search" / "result.json", summary)
+    return result
+
+
+def _summary(model, result, settings):
+    """What a search found, as JSON: best candidate first."""
+    return {
+        "model": engine.model_fingerprint(model),
+        "settings": {
+            **settings.identity(),
+            "num_candidates": settings.num_candidates,
+        },
+        "drawn": result.drawn,
+        "has_batch_norm": result.has_batch_norm,
+        "full": dataclasses.asdict(result.full_cost),
+        "candidates": [c.to_json() for c in result.candidates],
+    }
+
+
+def main():
+    job = common.open_job()
+    result = search(job)
+    common.say(tables.search_summary(result))

@@ -1,0 +1,55 @@
+"""Stage: trains a network by name, as the baseline to prune."""
+
+from absl import flags
+
+from eagleeye_tf.stages import common
+from eagleeye_tf.stages import fitting
+from eagleeye_tf.stages import workdir
+from eagleeye_tf.training import schedules
+
+_EPOCHS = flags.DEFINE_integer(
+    "train_epochs",
+    350,
+    "Passes over the training images.",
+    lower_bound=1,
+)
+_LEARNING_RATE = flags.DEFINE_float(
+    "train_learning_rate",
+    0.1,
+    "Highest learning rate.",
+    lower_bound=1e-8,
+)
+_WEIGHT_DECAY = flags.DEFINE_float(
+    "train_weight_decay",
+    5e-4,
+    "Factor of the L2 penalty on kernels.",
+    lower_bound=0.0,
+)
+
+
+def train(job):
+    """Trains the job's named model; does nothing if that was done."""
+    path = job.workdir / "train" / "model.keras"
+    settings = schedules.TrainingSettings(
+        epochs=_EPOCHS.value,
+        learning_rate=_LEARNING_RATE.value,
+        weight_decay=_WEIGHT_DECAY.value,
+        **fitting.shared_settings(job),
+    )
+    fitting.claim(path.parent, job, settings)
+    if path.exists():
+        common.say(f"Trained before: {path}")
+        return path
+    model = job.fresh_model()
+    epochs = fitting.fit(model, job, settings, path.parent, "Training")
+    workdir.save_model(model, path)
+    last = epochs[-1]
+    common.say(
+        f"Trained {job.data.name} for {last.epoch} epochs: sub-validation "
+        f"accuracy {last.correct / last.total:.2%}. Saved {path}"
+    )
+    return path
+
+
+def main():
+    train(common.open_job())

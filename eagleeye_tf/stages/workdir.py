@@ -1,0 +1,70 @@
+"""Files of a run: written whole or not at all, and tied to their settings."""
+
+import json
+import os
+import pathlib
+
+from eagleeye_tf import errors
+
+
+def write_json(path, value):
+    """Writes a JSON file; readers see the old content or the new one."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    text = json.dumps(value, indent=2, allow_nan=False)
+    temporary.write_text(text + "\n")
+    os.replace(temporary, path)
+
+
+def read_json(path):
+    """Reads a JSON file; None if there is none.
+
+    Raises:
+        InputError: if it is not JSON.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise errors.InputError(
+            f"{str(path)!r} is damaged ({error}): remove it to do its stage "
+            "again."
+        ) from error
+
+
+def save_model(model, path):
+    """Saves a `.keras` file; an older one is replaced once it is whole."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
+    model.save(temporary)
+    os.replace(temporary, path)
+
+
+def claim(directory, settings):
+    """Ties a folder to the settings that its files were made with.
+
+    Args:
+        directory: made if it does not exist.
+        settings: dict of plain values.
+
+    Raises:
+        InputError: if the folder was made with other settings.
+    """
+    path = pathlib.Path(directory) / "settings.json"
+    settings = json.loads(json.dumps(settings))
+    known = read_json(path)
+    if known is None:
+        write_json(path, settings)
+        return
+    for key in sorted({*known, *settings}):
+        if known.get(key) != settings.get(key):
+            raise errors.InputError(
+                f"{str(directory)!r} was made with {key}={known.get(key)!r}, "
+                f"now it is {settings.get(key)!r}. Use the same settings to "
+                "continue, remove the folder to start again, or choose "
+                "another workdir."
+            )

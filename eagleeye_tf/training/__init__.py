@@ -1,0 +1,1 @@
+"""Gradient descent: schedules, the loop, checkpoints."""

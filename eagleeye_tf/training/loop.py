@@ -1,0 +1,198 @@
+"""The training loop, on one or several replicas, resumable by epoch."""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from eagleeye_tf import errors
+from eagleeye_tf.training import schedules
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """What one epoch came to.
+
+    Attributes:
+        epoch: its number, from 1.
+        loss: mean training loss.
+        learning_rate: at its end.
+        correct: correct answers on the validation examples.
+        total: number of validation examples.
+    """
+
+    epoch: int
+    loss: float
+    learning_rate: float
+    correct: int
+    total: int
+
+
+def fit(
+    model,
+    training_batches,
+    steps_per_epoch,
+    settings,
+    directory,
+    validate,
+    distribution=None,
+    on_step=None,
+):
+    """Trains a model, or goes on where an earlier call was killed.
+
+    Args:
+        model: `keras.Model` made in the scope of `distribution`; changed.
+        training_batches: function from the epoch, from 0, to a
+            `tf.data.Dataset` of batches (images, labels).
+        steps_per_epoch: number of batches, >= 1.
+        settings: `TrainingSettings`.
+        directory: where checkpoints and `epochs.jsonl` go.
+        validate: function without arguments that returns (correct, total).
+        distribution: a `tf.distribute.Strategy`; None for the current one.
+        on_step: called as `on_step(epoch, step, loss)`, epoch from 0.
+
+    Returns:
+        List of `Epoch`, one for each.
+
+    Raises:
+        InputError: if there is not one full batch, nothing is trainable, or
+            the loss is no longer finite.
+    """
+    if steps_per_epoch < 1:
+        raise errors.InputError(
+            "There are fewer training images than batch_size="
+            f"{settings.batch_size}: lower it."
+        )
+    if not model.trainable_variables:
+        raise errors.InputError(
+            f"Model {model.name!r} has no trainable weights: set "
+            "layer.trainable = True for what should be trained."
+        )
+    distribution = distribution or tf.distribute.get_strategy()
+    with distribution.scope():
+        optimizer = _optimizer(model, settings, steps_per_epoch)
+    first = training_batches(0)
+    loss_of = _loss(settings, _gives_probabilities(model, first))
+    spec = distribution.experimental_distribute_dataset(first).element_spec
+    step = _train_step(model, optimizer, loss_of, settings, distribution, spec)
+    records = _Records(directory, model, optimizer)
+    for epoch in range(len(records.epochs), settings.epochs):
+        batches = distribution.experimental_distribute_dataset(
+            training_batches(epoch)
+        )
+        losses = []
+        for number, batch in enumerate(batches):
+            losses.append(step(batch))
+            if on_step:
+                on_step(epoch, number, float(losses[-1]))
+        loss = float(np.mean([float(value) for value in losses]))
+        if not math.isfinite(loss):
+            raise errors.InputError(
+                f"The training loss is {loss} after epoch {epoch + 1}: "
+                f"lower learning_rate={settings.learning_rate}, or look for "
+                "NaN in the images."
+            )
+        rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+        records.add(Epoch(epoch + 1, loss, rate, *validate()))
+    return records.epochs
+
+
+def _optimizer(model, settings, steps_per_epoch):
+    optimizer = keras.optimizers.SGD(
+        schedules.learning_rate(settings, steps_per_epoch),
+        momentum=settings.momentum,
+        nesterov=settings.momentum > 0,
+    )
+    if model.compute_dtype == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+def _gives_probabilities(model, batches):
+    """Whether the outputs are a distribution over classes, else logits."""
+    images, _ = next(iter(batches))
+    outputs = np.asarray(model(tf.cast(images[:8], tf.float32)))
+    sums = outputs.astype(np.float64).sum(axis=-1)
+    return bool((outputs >= 0).all() and np.allclose(sums, 1, atol=1e-2))
+
+
+def _loss(settings, probabilities):
+    crossentropy = keras.losses.CategoricalCrossentropy(
+        from_logits=not probabilities,
+        label_smoothing=settings.label_smoothing,
+        reduction=None,
+    )
+
+    def loss_of(labels, outputs):
+        outputs = tf.cast(outputs, tf.float32)
+        return crossentropy(tf.one_hot(labels, outputs.shape[-1]), outputs)
+
+    return loss_of
+
+
+def _train_step(model, optimizer, loss_of, settings, distribution, spec):
+    replicas = distribution.num_replicas_in_sync
+    variables = model.trainable_variables
+    decayed = [v for v in variables if len(v.shape) > 1]
+
+    def replica_step(images, labels):
+        with tf.GradientTape() as tape:
+            outputs = model(tf.cast(images, tf.float32), training=True)
+            loss = tf.reduce_sum(loss_of(labels, outputs))
+            loss /= settings.batch_size
+            penalty = tf.add_n([tf.nn.l2_loss(v) for v in decayed])
+            penalty = settings.weight_decay * penalty
+            penalty += tf.add_n([tf.zeros(()), *model.losses])
+            objective = optimizer.scale_loss(loss + penalty / replicas)
+        gradients = tape.gradient(objective, variables)
+        optimizer.apply(gradients, variables)
+        return loss
+
+    @tf.function(input_signature=[spec])
+    def step(batch):
+        losses = distribution.run(replica_step, args=batch)
+        return distribution.reduce(
+            tf.distribute.ReduceOp.SUM, losses, axis=None
+        )
+
+    return step
+
+
+class _Records:
+    """Checkpoints and the log of epochs, which agree after any kill."""
+
+    def __init__(self, directory, model, optimizer):
+        directory = pathlib.Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        self._log = directory / "epochs.jsonl"
+        self._done = tf.Variable(0, dtype=tf.int64, trainable=False)
+        checkpoint = tf.train.Checkpoint(
+            model=model, optimizer=optimizer, epochs=self._done
+        )
+        self._manager = tf.train.CheckpointManager(
+            checkpoint, str(directory / "checkpoints"), max_to_keep=1
+        )
+        self.epochs = []
+        if self._manager.latest_checkpoint:
+            self._manager.restore_or_initialize()
+            self.epochs = self._read()[: int(self._done.numpy())]
+
+    def add(self, epoch):
+        """Logs an epoch, then checkpoints it: only then does it count."""
+        self.epochs.append(epoch)
+        temporary = self._log.with_suffix(".tmp")
+        lines = (json.dumps(dataclasses.asdict(e)) for e in self.epochs)
+        temporary.write_text("".join(f"{line}\n" for line in lines))
+        os.replace(temporary, self._log)
+        self._done.assign(len(self.epochs))
+        self._manager.save()
+
+    def _read(self):
+        lines = self._log.read_text().splitlines()
+        return [Epoch(**json.loads(line)) for line in lines]

@@ -1,0 +1,78 @@
+"""Learning rates over a training run."""
+
+import dataclasses
+
+import keras
+
+from eagleeye_tf import errors
+
+SCHEDULES = ("cosine", "step", "constant")
+
+# Where "step" divides the learning rate by 10, as shares of the run: epochs
+# 150 and 250 of 350 (paper, supplement).
+_STEPS = (150 / 350, 250 / 350)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings:
+    """How a network is trained.
+
+    Attributes:
+        epochs: passes over the training images, >= 1.
+        learning_rate: the highest one, > 0.
+        schedule: "cosine" down to 0, "step" (divided by 10 after 3/7 and 5/7
+            of the run) or "constant".
+        weight_decay: factor of the L2 penalty on kernels, >= 0. As in the
+            paper's framework the gradient gains weight_decay · weight.
+        momentum: of SGD (Nesterov), in [0, 1).
+        label_smoothing: in [0, 1).
+        batch_size: images per step, shared by the replicas.
+        seed: of shuffling and augmentation.
+
+    Raises:
+        InputError: if a value is outside its range.
+    """
+
+    epochs: int = 30
+    learning_rate: float = 0.01
+    schedule: str = "cosine"
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    label_smoothing: float = 0.0
+    batch_size: int = 128
+    seed: int = 0
+
+    def __post_init__(self):
+        rules = (
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("learning_rate", self.learning_rate > 0, "above 0"),
+            ("weight_decay", self.weight_decay >= 0, "at least 0"),
+            ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("seed", self.seed >= 0, "at least 0"),
+            (
+                "schedule",
+                self.schedule in SCHEDULES,
+                f"one of {', '.join(SCHEDULES)}",
+            ),
+        )
+        for name, valid, rule in rules:
+            if not valid:
+                raise errors.InputError(
+                    f"{name} is {rule}. Received: {getattr(self, name)!r}."
+                )
+
+
+def learning_rate(settings, steps_per_epoch):
+    """The Keras schedule, or number, for `TrainingSettings`."""
+    steps = settings.epochs * steps_per_epoch
+    rate = settings.learning_rate
+    if settings.schedule == "cosine":
+        return keras.optimizers.schedules.CosineDecay(rate, steps)
+    if settings.schedule == "step":
+        return keras.optimizers.schedules.PiecewiseConstantDecay(
+            [round(share * steps) for share in _STEPS],
+            [rate, rate / 10, rate / 100],
+        )
+    return rate
