@@ -52,6 +52,8 @@ class PruningStrategy:
                 f"Ratios are given per channel group. No group is named "
                 f"{unknown[0]!r}; there are {', '.join(names) or 'none'}."
             )
+        for name, ratio in ratios.items():
+            check_ratio(ratio, f"pruning ratio of {name!r}")
         return cls(
             tuple((name, float(ratios.get(name, 0.0))) for name in names)
         )

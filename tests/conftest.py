@@ -1,0 +1,36 @@
+"""Shared fixtures: two logical CPUs, real data where it is at hand."""
+
+import os
+import pathlib
+
+from eagleeye_tf.stages import quiet  # noqa: F401
+
+# isort: split
+import keras
+import pytest
+import tensorflow as tf
+
+_CPU = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(
+    _CPU, [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Folder with CIFAR-10 and networks that others trained on it."""
+    folder = os.environ.get("EAGLEEYE_TEST_DATA")
+    if not folder:
+        pytest.skip("EAGLEEYE_TEST_DATA names no folder with real data")
+    return pathlib.Path(folder)
+
+
+@pytest.fixture(scope="session")
+def two_replicas():
+    """Two replicas on two logical CPUs."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

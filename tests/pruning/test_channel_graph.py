@@ -1,0 +1,197 @@
+import keras
+import pytest
+import toys
+
+import eagleeye_tf as ee
+from eagleeye_tf import errors
+from eagleeye_tf.models import zoo
+from eagleeye_tf.pruning import channel_graph
+from eagleeye_tf.pruning.channel_graph import ChannelGraph
+
+layers = keras.layers
+
+
+def described(model):
+    return [(g.name, g.size, g.layers) for g in ee.channel_groups(model)]
+
+
+def functional(build, shape=(8, 8, 3)):
+    image = keras.Input(shape, name="image")
+    return keras.Model(image, build(image))
+
+
+def conv(filters, name, **kwargs):
+    return layers.Conv2D(filters, 3, padding="same", name=name, **kwargs)
+
+
+def head(x):
+    return layers.Dense(4, name="logits")(layers.GlobalMaxPooling2D()(x))
+
+
+def frozen(model):
+    return {f.layer: f.reason for f in ChannelGraph(model).frozen}
+
+
+def test_chain():
+    assert described(toys.chain()) == [
+        ("conv0", 8, ("conv0",)),
+        ("conv1", 12, ("conv1",)),
+    ]
+
+
+def test_add_ties_its_operands():
+    def build(x):
+        a = conv(6, "a")(x)
+        b = conv(6, "b")(a)
+        return head(layers.Add()([a, b]))
+
+    assert described(functional(build)) == [("a", 6, ("a", "b"))]
+
+
+def test_add_of_a_concatenate_ties_each_part():
+    def build(x):
+        a, b, c = conv(2, "a")(x), conv(3, "b")(x), conv(5, "c")(x)
+        return head(layers.Add()([layers.Concatenate()([a, b]), c]))
+
+    assert described(functional(build)) == [
+        ("a", 2, ("a", "c")),
+        ("b", 3, ("b", "c")),
+    ]
+
+
+def test_zero_padded_shortcut_ties_the_middle():
+    def build(x):
+        a = conv(4, "a")(x)
+        b = conv(8, "b")(a)
+        padded = keras.ops.pad(a, [[0, 0], [0, 0], [0, 0], [1, 3]])
+        return head(layers.Add()([padded, b]))
+
+    # b's channels 1..4 go with a's; 0 and 5..7 are b's own.
+    assert described(functional(build)) == [
+        ("a", 4, ("a", "b")),
+        ("b", 4, ("b",)),
+    ]
+
+
+def test_squeeze_and_excite_gate_goes_with_its_channels():
+    def build(x):
+        a = conv(6, "a")(x)
+        gate = layers.GlobalAveragePooling2D()(a)
+        gate = layers.Reshape((1, 1, 6))(gate)
+        gate = layers.Conv2D(2, 1, activation="relu", name="squeeze")(gate)
+        gate = layers.Conv2D(6, 1, activation="sigmoid", name="excite")(gate)
+        return head(layers.Multiply()([a, gate]))
+
+    assert described(functional(build)) == [
+        ("a", 6, ("a", "excite")),
+        ("squeeze", 2, ("squeeze",)),
+    ]
+
+
+def test_shared_layer_ties_what_enters_it():
+    def build(x):
+        a, b = conv(4, "a")(x), conv(4, "b")(x)
+        shared = conv(5, "shared")
+        return head(layers.Concatenate()([shared(a), shared(b)]))
+
+    assert described(functional(build)) == [
+        ("a", 4, ("a", "b")),
+        ("shared", 5, ("shared",)),
+    ]
+
+
+def test_nested_model_is_opened():
+    inner = keras.Sequential(
+        [keras.Input((8, 8, 4)), conv(5, "inside")], name="nested"
+    )
+
+    def build(x):
+        return head(inner(conv(4, "outside")(x)))
+
+    assert described(functional(build)) == [
+        ("outside", 4, ("outside",)),
+        ("nested/inside", 5, ("nested/inside",)),
+    ]
+
+
+def test_unknown_layer_freezes_what_it_touches():
+    class Mystery(layers.Layer):
+        def call(self, x):
+            return x[..., ::-1]
+
+    def build(x):
+        a = conv(4, "a")(x)
+        return head(conv(6, "b")(Mystery(name="mystery")(a)))
+
+    model = functional(build)
+    assert described(model) == [("b", 6, ("b",))]
+    assert "mystery (Mystery) has no rule" in frozen(model)["a"]
+
+
+def test_own_layer_with_the_name_of_a_known_one_is_unknown():
+    class ReLU(layers.Layer):
+        def call(self, x):
+            return x[..., ::-1]
+
+    model = functional(lambda x: head(ReLU()(conv(4, "a")(x))))
+    assert described(model) == []
+
+
+def test_frozen_with_reason():
+    def build(x):
+        a = layers.Softmax(name="soft")(conv(4, "a")(x))
+        b = conv(4, "b", groups=2)(conv(6, "c")(a))
+        return head(b)
+
+    reasons = frozen(functional(build))
+    assert "normalises over channels" in reasons["a"]
+    assert "grouped" in reasons["c"]
+    assert reasons["logits"] == "it is a model output"
+    assert "b" not in reasons  # Its outputs are nobody's to give: not listed.
+
+
+def test_softmax_activation_inside_a_convolution_freezes():
+    model = functional(lambda x: head(conv(4, "a", activation="softmax")(x)))
+    assert "activation of a" in frozen(model)["a"]
+
+
+def test_channels_that_are_also_an_output_stay():
+    image = keras.Input((8, 8, 3))
+    a = conv(4, "a")(image)
+    model = keras.Model(image, [a, head(conv(5, "b")(a))])
+    assert [g.name for g in ee.channel_groups(model)] == ["b"]
+
+
+def test_every_channel_is_in_one_group_or_frozen():
+    for name in sorted(zoo.NETWORKS):
+        model = zoo.build(name, (32, 32, 3), 10, width=0.25)
+        graph = ChannelGraph(model)
+        units = [int(u) for g in graph.groups for u in g.units]
+        assert len(units) == len(set(units)), name
+        produced = {
+            layer.name
+            for layer in model.layers
+            if type(layer) in (layers.Conv2D, layers.Dense)
+        }
+        in_groups = {n for g in graph.groups for n in g.layers}
+        assert in_groups | {f.layer for f in graph.frozen} == produced, name
+        assert {f.layer for f in graph.frozen} == {"logits"}, name
+
+
+def test_groups_of_a_strangers_resnet(real_data):
+    path = real_data / "baselines" / "resnet56_cifar10.keras"
+    groups = ee.channel_groups(keras.models.load_model(path))
+    assert len(groups) == 27 + 3  # inside each block; three shortcut widths
+    first, *rest = groups
+    # The stem, all of stage 1, and the zero-padded middle of stages 2 and 3.
+    assert (first.name, first.size) == ("stem_conv", 16)
+    assert len(first.layers) == 1 + 27
+    shortcuts = [g for g in rest if len(g.layers) > 1]
+    assert [(g.size, len(g.layers)) for g in shortcuts] == [(16, 18), (32, 9)]
+
+
+def test_nothing_to_remove_is_told():
+    image = keras.Input((4,))
+    model = keras.Model(image, layers.Dense(3, name="only")(image))
+    with pytest.raises(errors.InputError, match="only: it is a model output"):
+        channel_graph.require_groups(ChannelGraph(model))

@@ -1,0 +1,93 @@
+import keras
+import numpy as np
+import pytest
+import toys
+
+import eagleeye_tf as ee
+from eagleeye_tf import errors
+from eagleeye_tf.models import zoo
+from eagleeye_tf.pruning.channel_graph import ChannelGraph
+from eagleeye_tf.pruning.cost import CostModel
+
+layers = keras.layers
+
+
+def test_chain_by_hand():
+    # 8 × 8 pixels; 3 -> 8 -> 12 channels, 3 × 3 kernels; dense 12 -> 4.
+    cost = ee.cost(toys.chain())
+    assert cost.macs == 64 * 9 * (3 * 8 + 8 * 12) + 12 * 4
+    convolutions = (27 * 8 + 8) + (9 * 8 * 12 + 12)
+    assert cost.params == convolutions + 4 * (8 + 12) + (12 * 4 + 4)
+
+
+def test_pruned_chain_by_hand():
+    cost = ee.cost(toys.chain(), 0.5)  # 4 and 6 channels stay.
+    assert cost.macs == 64 * 9 * (3 * 4 + 4 * 6) + 6 * 4
+    convolutions = (27 * 4 + 4) + (9 * 4 * 6 + 6)
+    assert cost.params == convolutions + 4 * (4 + 6) + (6 * 4 + 4)
+
+
+def test_other_layers_by_hand():
+    image = keras.Input((8, 8, 4))
+    x = layers.SeparableConv2D(6, 3, depth_multiplier=2, name="sep")(image)
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2, name="dw")(x)
+    x = layers.Conv2D(8, 1, groups=4, name="grouped")(x)
+    x = layers.Flatten()(x)
+    model = keras.Model(image, layers.Dense(5)(x))
+    separable = 36 * (9 * 8 + 8 * 6)
+    depthwise = 16 * 9 * 12
+    grouped = 16 * (12 // 4) * 8
+    dense = 16 * 8 * 5
+    assert ee.cost(model).macs == separable + depthwise + grouped + dense
+
+
+def test_shared_layer_counts_each_call_once():
+    image = keras.Input((8, 8, 3))
+    shared = layers.Conv2D(3, 3, padding="same")
+    model = keras.Model(image, shared(shared(image)))
+    assert ee.cost(model).macs == 2 * 64 * 9 * 3 * 3
+    assert ee.cost(model).params == 9 * 3 * 3 + 3
+
+
+@pytest.mark.parametrize("name", sorted(zoo.NETWORKS))
+def test_equals_the_rebuilt_model(name):
+    model = zoo.build(name, (32, 32, 3), 10, width=0.25)
+    generator = np.random.default_rng(0)
+    ratios = {
+        g.name: float(generator.uniform(0, 0.9))
+        for g in ee.channel_groups(model)
+    }
+    predicted = ee.cost(model, ratios)
+    smaller = ee.prune(model, ratios)
+    assert predicted == ee.cost(smaller)
+    assert predicted.params == smaller.count_params()
+    assert predicted.macs < ee.cost(model).macs
+
+
+def test_many_candidates_equal_one_by_one():
+    graph = ChannelGraph(toys.dense_block())
+    cost_model = CostModel(graph)
+    generator = np.random.default_rng(0)
+    sizes = [g.size for g in graph.groups]
+    kept = np.stack([generator.integers(1, n + 1, 20) for n in sizes], axis=1)
+    costs = cost_model.of(kept)
+    for row, widths in enumerate(kept):
+        one = cost_model.of_one(widths)
+        assert (costs["macs"][row], costs["params"][row]) == (
+            one.macs,
+            one.params,
+        )
+
+
+def test_round_to():
+    # Of 8 channels 4 stay, rounded up to 8; of 12, 6 stay, rounded to 8.
+    cost = ee.cost(toys.chain(), 0.5, round_to=8)
+    assert cost.macs == 64 * 9 * (3 * 8 + 8 * 8) + 8 * 4
+
+
+def test_unknown_image_size_is_told():
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3, name="conv")(image)
+    model = keras.Model(image, layers.GlobalAveragePooling2D()(x))
+    with pytest.raises(errors.InputError, match="fixed input shape.*'conv'"):
+        ee.cost(model)

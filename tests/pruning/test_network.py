@@ -1,0 +1,78 @@
+import keras
+import pytest
+import toys
+
+from eagleeye_tf import errors
+from eagleeye_tf.pruning import network
+
+layers = keras.layers
+
+
+def test_calls_come_after_what_they_need():
+    model = toys.dense_block()
+    net = network.read(model)
+    made = {ref.key for ref in net.inputs}
+    for call in net.calls:
+        assert {ref.key for ref in call.inputs} <= made
+        made |= {(call.name, call.index, i) for i in call.output_shapes}
+    assert len(net.calls) == len(model.layers) - 1  # all but the input
+
+
+def test_raw_operations_are_calls_without_a_layer():
+    image = keras.Input((4, 4, 3))
+    x = keras.ops.pad(image, [[0, 0], [1, 1], [0, 0], [0, 2]])
+    net = network.read(keras.Model(image, x))
+    (call,) = net.calls
+    assert call.layer is None
+    assert call.class_name == "Pad"
+    assert call.output_shapes == {0: (None, 6, 4, 5)}
+
+
+def test_shared_layer_is_called_twice():
+    image = keras.Input((4, 4, 3))
+    conv = layers.Conv2D(3, 1, name="shared")
+    net = network.read(keras.Model(image, conv(conv(image))))
+    assert [(c.name, c.index) for c in net.calls] == [
+        ("shared", 0),
+        ("shared", 1),
+    ]
+
+
+def test_reading_leaves_the_model_alone():
+    model = toys.chain()
+    network.read(model)
+    # A second call of a layer would make this raise.
+    assert model.get_layer("conv1").output.shape == (None, 8, 8, 12)
+
+
+def test_sequential_becomes_functional_over_the_same_layers():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    functional = network.as_functional(model)
+    assert functional.layers[-1] is model.layers[-1]
+
+
+def test_unbuilt_sequential_is_refused():
+    model = keras.Sequential([layers.Dense(3)])
+    with pytest.raises(errors.InputError, match="input shape"):
+        network.as_functional(model)
+
+
+def test_subclassed_model_is_refused():
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    model = Own()
+    model(keras.ops.ones((1, 2)))
+    with pytest.raises(errors.InputError, match="subclassed"):
+        network.as_functional(model)
+
+
+def test_all_layers_opens_nested_models():
+    inner = toys.chain()
+    inner.name = "backbone"
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, layers.Softmax(name="top")(inner(image)))
+    paths = [path for path, _ in network.all_layers(model)]
+    assert "backbone/conv0" in paths
+    assert paths[-1] == "top"

@@ -1,0 +1,251 @@
+import keras
+import numpy as np
+import pytest
+import toys
+
+import eagleeye_tf as ee
+from eagleeye_tf import errors
+from eagleeye_tf.models import zoo
+from eagleeye_tf.pruning import rebuild
+from eagleeye_tf.pruning.channel_graph import ChannelGraph
+
+layers = keras.layers
+
+
+def application(name, size=32):
+    return lambda: zoo.build(name, (size, size, 3), 5)
+
+
+def zoo_network(name):
+    return lambda: zoo.build(name, (32, 32, 3), 5, width=0.25)
+
+
+def strangers_shortcuts():
+    """Zero-padding of channels by more before than behind, then a Flatten."""
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(6, 3, padding="same", name="a")(image)
+    y = layers.Conv2D(10, 3, padding="same", name="b")(x)
+    padded = keras.ops.pad(x, [[0, 0], [0, 0], [0, 0], [3, 1]])
+    x = layers.ReLU()(layers.Add()([padded, y]))
+    x = layers.MaxPooling2D()(layers.Permute((2, 1, 3))(x))
+    return keras.Model(image, layers.Dense(4)(layers.Flatten()(x)))
+
+
+NETWORKS = {
+    "chain": toys.chain,
+    "dense_block": toys.dense_block,
+    "strangers_shortcuts": strangers_shortcuts,
+    "DenseNet121": application("DenseNet121"),
+    "ResNet50": application("ResNet50"),
+    "MobileNetV2": application("MobileNetV2"),
+    **{name: zoo_network(name) for name in sorted(zoo.NETWORKS)},
+}
+
+
+@pytest.fixture(scope="module", params=list(NETWORKS))
+def network(request):
+    keras.utils.set_random_seed(0)
+    return NETWORKS[request.param]()
+
+
+def zero_channels(model, share):
+    """Zeroes `share` of each group's filters and biases, at random."""
+    graph = ChannelGraph(model)
+    generator = np.random.default_rng(1)
+    for group in graph.groups:
+        count = int(share * group.size)
+        units = generator.choice(group.size, count, replace=False)
+        for path in group.layers:
+            where = graph.filter_positions(group, path)[units].ravel()
+            layer = model.get_layer(path)
+            kernel = np.array(layer.kernel)
+            kernel[..., where] = 0
+            layer.kernel.assign(kernel)
+            if layer.bias is not None:
+                bias = np.array(layer.bias)
+                bias[where] = 0
+                layer.bias.assign(bias)
+
+
+def test_removing_channels_of_zeros_changes_nothing(network):
+    toys.randomise(network)
+    zero_channels(network, 0.4)
+    x = toys.images(network)
+    smaller = ee.prune(network, 0.4)
+    assert smaller.count_params() < 0.75 * network.count_params()
+    full = toys.outputs(network, x)
+    scale = np.abs(full).max()
+    assert scale > 0
+    np.testing.assert_allclose(
+        toys.outputs(smaller, x) / scale, full / scale, atol=1e-5
+    )
+
+
+def test_ratio_zero_is_bit_equal(network):
+    toys.randomise(network)
+    x = toys.images(network)
+    same = ee.prune(network, 0.0)
+    np.testing.assert_array_equal(
+        toys.outputs(same, x), toys.outputs(network, x)
+    )
+
+
+def test_surviving_weights_by_hand():
+    model = toys.chain(channels=(3, 2), classes=2)
+    toys.randomise(model)
+    kernel = np.array(model.get_layer("conv0").kernel)
+    kernel[..., 1] *= 1e-3  # The least important of three filters.
+    model.get_layer("conv0").kernel.assign(kernel)
+    smaller = ee.prune(model, {"conv0": 0.34})
+    np.testing.assert_array_equal(
+        smaller.get_layer("conv0").kernel, kernel[..., [0, 2]]
+    )
+    np.testing.assert_array_equal(
+        smaller.get_layer("bn0").moving_variance,
+        np.array(model.get_layer("bn0").moving_variance)[[0, 2]],
+    )
+    np.testing.assert_array_equal(
+        smaller.get_layer("conv1").kernel,
+        np.array(model.get_layer("conv1").kernel)[:, :, [0, 2]],
+    )
+
+
+def test_the_given_model_is_untouched():
+    model = toys.chain()
+    weights = [w.copy() for w in model.get_weights()]
+    config = model.to_json()
+    ee.prune(model, 0.5)
+    for before, after in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert model.to_json() == config
+    assert model.get_layer("conv1").output.shape == (None, 8, 8, 12)
+
+
+def test_saves_and_loads_without_this_package(tmp_path):
+    model = strangers_shortcuts()
+    smaller = ee.prune(model, 0.5)
+    path = tmp_path / "smaller.keras"
+    smaller.save(path)
+    x = toys.images(model)
+    np.testing.assert_array_equal(
+        toys.outputs(keras.models.load_model(path), x),
+        toys.outputs(smaller, x),
+    )
+
+
+def test_names_dtypes_and_trainable_flags_survive():
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(8, 3, name="a", dtype="mixed_bfloat16")(image)
+    x = layers.Conv2D(6, 3, name="b", trainable=False)(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    model = keras.Model(image, layers.Dense(3, name="c")(x), name="mine")
+    smaller = ee.prune(model, 0.5)
+    assert smaller.name == "mine"
+    assert [x.name for x in smaller.layers] == [x.name for x in model.layers]
+    for before, after in zip(model.layers, smaller.layers, strict=True):
+        assert before.dtype_policy.name == after.dtype_policy.name
+        assert before.trainable == after.trainable
+
+
+def test_sequential_stays_sequential():
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Conv2D(8, 3, name="a"),
+            layers.BatchNormalization(),
+            layers.Flatten(),
+            layers.Dense(4),
+        ]
+    )
+    smaller = ee.prune(model, 0.5)
+    assert isinstance(smaller, keras.Sequential)
+    assert smaller.get_layer("a").filters == 4
+    assert ee.cost(smaller) == ee.cost(model, 0.5)
+
+
+def test_nested_models_are_cut_inside():
+    inner = keras.Sequential(
+        [
+            keras.Input((8, 8, 4)),
+            layers.Conv2D(6, 3, name="inside"),
+            layers.BatchNormalization(name="norm"),
+        ],
+        name="nested",
+    )
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="outside")(image)
+    x = layers.GlobalAveragePooling2D()(inner(x))
+    model = keras.Model(image, layers.Dense(3)(x))
+    toys.randomise(model)
+    for name in ("inside", "norm"):
+        toys.randomise(keras.Sequential([inner.get_layer(name)]))
+    kernel = np.array(inner.get_layer("inside").kernel)
+    kernel[..., :3] = 0
+    inner.get_layer("inside").kernel.assign(kernel)
+    inner.get_layer("inside").bias.assign(np.zeros(6))
+    smaller = ee.prune(model, {"nested/inside": 0.5})
+    assert smaller.get_layer("nested").get_layer("inside").filters == 3
+    x = toys.images(model)
+    np.testing.assert_allclose(
+        toys.outputs(smaller, x), toys.outputs(model, x), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_own_layers_need_no_registration():
+    class Mystery(layers.Layer):
+        def call(self, x):
+            return x * 2
+
+    image = keras.Input((8, 8, 3))
+    x = Mystery()(layers.Conv2D(4, 3, name="a")(image))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 3, name="b")(x))
+    model = keras.Model(image, layers.Dense(3)(x))
+    smaller = ee.prune(model, 0.5)
+    assert smaller.get_layer("a").filters == 4  # frozen
+    assert smaller.get_layer("b").filters == 3
+
+
+def test_adapted_normalization_survives():
+    image = keras.Input((8, 8, 3))
+    normalization = layers.Normalization()
+    data = np.random.default_rng(0).normal(5, 3, (16, 8, 8, 3))
+    normalization.adapt(data)
+    x = layers.Conv2D(4, 3)(normalization(image))
+    model = keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
+    x = toys.images(model)
+    np.testing.assert_array_equal(
+        toys.outputs(ee.prune(model, 0.0), x), toys.outputs(model, x)
+    )
+
+
+def test_batch_statistics_without_dropout():
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, name="conv")(image)
+    x = layers.BatchNormalization(name="bn", trainable=False)(x)
+    x = layers.Dropout(0.5)(x)
+    x = layers.RandomFlip()(x)
+    model = keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
+    copy = rebuild.with_batch_statistics(model)
+    x = toys.images(model, count=16)
+    first, second = np.asarray(copy(x)), np.asarray(copy(x))
+    np.testing.assert_array_equal(first, second)  # Nothing is random.
+    features = keras.Model(model.input, model.get_layer("conv").output)(x)
+    np.testing.assert_allclose(
+        copy.get_layer("bn").moving_mean,
+        np.asarray(features).mean((0, 1, 2)),
+        rtol=1e-4,
+    )
+
+
+def test_ratio_outside_its_range():
+    with pytest.raises(errors.InputError, match=r"\[0, 1\).*1\.3"):
+        ee.prune(toys.chain(), 1.3)
+
+
+def test_strangers_network_keeps_its_ratio_zero_outputs(real_data):
+    path = real_data / "baselines" / "mobilenet_v1_cifar10.keras"
+    model = keras.models.load_model(path)
+    x = toys.images(model)
+    np.testing.assert_array_equal(
+        toys.outputs(ee.prune(model, 0.0), x), toys.outputs(model, x)
+    )
