@@ -12,6 +12,7 @@ import sys
 
 from absl import flags
 
+from eagleeye_tf import quiet  # noqa: F401  (before TensorFlow)
 from eagleeye_tf.reporting import report
 from eagleeye_tf.reporting import tables
 from eagleeye_tf.stages import common

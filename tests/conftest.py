@@ -3,7 +3,7 @@
 import os
 import pathlib
 
-from eagleeye_tf.stages import quiet  # noqa: F401
+from eagleeye_tf import quiet  # noqa: F401
 
 # isort: split
 import keras

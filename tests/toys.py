@@ -11,7 +11,7 @@ def chain(channels=(8, 12), classes=4, size=8):
     image = x = keras.Input((size, size, 3), name="image")
     for number, filters in enumerate(channels):
         x = layers.Conv2D(filters, 3, padding="same", name=f"conv{number}")(x)
-        x = layers.BatchNormalization(name=f"bn{number}")(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"bn{number}")(x)
         x = layers.ReLU(name=f"relu{number}")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(image, layers.Dense(classes, name="logits")(x))

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from eagleeye_tf import errors
+from eagleeye_tf import replicas
 from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.pruning import network
 from eagleeye_tf.pruning import rebuild
@@ -107,7 +108,7 @@ def collect(model, batches, distribution):
     """
     layers = batch_norm_layers(model)
     _reset(layers.values())
-    batches = distribution.experimental_distribute_dataset(batches)
+    batches = replicas.share(batches, distribution)
 
     @tf.function(input_signature=[batches.element_spec])
     def step(images):
@@ -116,7 +117,7 @@ def collect(model, batches, distribution):
     def _batch_moments(images):
         # BN writes the statistics of each replica's own share, which Keras
         # does not aggregate: they are read in the replica, and merged below.
-        model(tf.cast(images, tf.float32))
+        model(batches_lib.never_empty(tf.cast(images, tf.float32)))
         moments = [
             (tf.identity(x.moving_mean), tf.identity(x.moving_variance))
             for x in layers.values()
@@ -126,12 +127,12 @@ def collect(model, batches, distribution):
     moments = {path: Moments() for path in layers}
     for images in batches:
         counts, results = step(images)
-        counts = distribution.experimental_local_results(counts)
+        counts = replicas.values(counts, distribution)
         for path, (means, variances) in zip(layers, results, strict=True):
             for share in zip(
                 counts,
-                distribution.experimental_local_results(means),
-                distribution.experimental_local_results(variances),
+                replicas.values(means, distribution),
+                replicas.values(variances, distribution),
                 strict=True,
             ):
                 moments[path].add(*(value.numpy() for value in share))

@@ -57,6 +57,17 @@ def as_arrays(examples):
     return images, labels
 
 
+def never_empty(images):
+    """`images`, or one of zeros where a replica got no share of a batch.
+
+    TensorFlow's kernels do not agree on shapes once a batch holds nothing;
+    whoever calls this leaves the answer for that image out.
+    """
+    missing = tf.maximum(0, 1 - tf.shape(images)[0])
+    others = [[0, 0]] * (len(images.shape) - 1)
+    return tf.pad(images, [[0, missing], *others])
+
+
 def fingerprint(*arrays):
     """SHA-256 over the contents, shapes and types of arrays, as hex."""
     digest = hashlib.sha256()

@@ -4,6 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from eagleeye_tf import errors
+from eagleeye_tf import replicas
+from eagleeye_tf.candidates import batches as batches_lib
 
 
 class Scorer:
@@ -17,15 +19,17 @@ class Scorer:
 
     def __init__(self, model, batches, distribution):
         self._distribution = distribution
-        self._batches = distribution.experimental_distribute_dataset(batches)
+        self._batches = replicas.share(batches, distribution)
 
         @tf.function(input_signature=[self._batches.element_spec])
         def step(batch):
             return distribution.run(count, args=batch)
 
         def count(images, labels):
-            answers = model(tf.cast(images, tf.float32), training=False)
+            images = batches_lib.never_empty(tf.cast(images, tf.float32))
+            answers = model(images, training=False)
             top1 = tf.argmax(answers, axis=-1, output_type=tf.int64)
+            top1 = top1[: tf.size(labels)]
             hits = tf.equal(top1, tf.cast(labels, tf.int64))
             return tf.math.count_nonzero(hits), tf.size(labels, tf.int64)
 
@@ -47,7 +51,7 @@ class Scorer:
         return correct, total
 
     def _sum(self, value):
-        parts = self._distribution.experimental_local_results(value)
+        parts = replicas.values(value, self._distribution)
         return sum(int(part) for part in parts)
 
 

@@ -14,6 +14,10 @@ _SIGNATURE = "serving_default"
 class ServedModel:
     """The serving signature of a SavedModel, called like a Keras model.
 
+    Attributes:
+        input_spec: `tf.TensorSpec` of the images.
+        classes: number of outputs per image.
+
     Raises:
         InputError: if `path` holds no SavedModel with one input and output.
     """
@@ -33,6 +37,8 @@ class ServedModel:
                 f"input. Received inputs: {sorted(inputs)}."
             )
         ((self._input, self.input_spec),) = inputs.items()
+        (output,) = signature.structured_outputs.values()
+        self.classes = output.shape[-1]
         self._serve = signature
 
     def __call__(self, images, training=False):

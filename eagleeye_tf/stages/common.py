@@ -1,10 +1,11 @@
 """What all programs share: common flags, how to start, how to fail."""
 
 import dataclasses
+import os
 import pathlib
 import sys
 
-from eagleeye_tf.stages import quiet  # noqa: F401  (before anything of TensorFlow)
+from eagleeye_tf import quiet  # Before anything of TensorFlow.
 
 # isort: split
 import keras
@@ -19,6 +20,7 @@ from eagleeye_tf.candidates import scoring
 from eagleeye_tf.data import images as images_lib
 from eagleeye_tf.data import sources
 from eagleeye_tf.data import splits
+from eagleeye_tf.deployment import saved_model
 from eagleeye_tf.models import zoo
 
 _MODEL = flags.DEFINE_string(
@@ -60,14 +62,16 @@ _WORKDIR = flags.DEFINE_string(
 )
 _CALIBRATION_IMAGES = flags.DEFINE_integer(
     "calibration_images",
-    1280,
-    "Training images that re-estimate BN statistics.",
+    None,
+    "Training images that re-estimate BN statistics; by default 1,280, or an "
+    "eighth of a small data set.",
     lower_bound=1,
 )
 _SUB_VALIDATION_IMAGES = flags.DEFINE_integer(
     "sub_validation_images",
-    2560,
-    "Training images that score candidates.",
+    None,
+    "Training images that score candidates; by default 2,560, or a quarter "
+    "of a small data set.",
     lower_bound=1,
 )
 _AUGMENTATION = flags.DEFINE_enum(
@@ -179,19 +183,21 @@ def open_job():
             raise errors.InputError(f"--{flag.name} is required.")
     path = pathlib.Path(_WORKDIR.value)
     _require_writable(path)
+    devices = distribution()
     source = sources.open_source(_DATASET.value, _DATA_DIR.value)
-    shape = _image_shape(source)
     data = splits.split(
         source,
-        shape,
-        _CALIBRATION_IMAGES.value,
-        _SUB_VALIDATION_IMAGES.value,
+        _image_shape(source),
+        _default(_CALIBRATION_IMAGES.value, min(1280, source.train.size // 8)),
+        _default(
+            _SUB_VALIDATION_IMAGES.value, min(2560, source.train.size // 4)
+        ),
         _AUGMENTATION.value,
     )
     return Job(
         workdir=path,
         data=data,
-        distribution=distribution(),
+        distribution=devices,
         batch_size=_BATCH_SIZE.value,
         seed=_SEED.value,
     )
@@ -199,9 +205,10 @@ def open_job():
 
 def distribution():
     """One replica for each GPU; one on the CPU where there are none."""
-    gpus = tf.config.list_logical_devices("GPU")
-    devices = [gpu.name for gpu in gpus] or ["/cpu:0"]
-    return tf.distribute.MirroredStrategy(devices)
+    with quiet.silent_stderr():  # CUDA reports what it does not find.
+        gpus = tf.config.list_logical_devices("GPU")
+        devices = [gpu.name for gpu in gpus] or ["/cpu:0"]
+        return tf.distribute.MirroredStrategy(devices)
 
 
 def progress_bar(total, description, unit, initial=0):
@@ -254,15 +261,19 @@ def run(main):
 def _image_shape(source):
     """The image shape the model takes, or that the data set has."""
     if zoo.is_file(_MODEL.value):
-        model = zoo.load_file(_MODEL.value)
-        shape = tuple(model.inputs[0].shape)[1:]
-        if len(model.inputs) != 1 or len(shape) != 3:
+        inputs, classes = _interface(_MODEL.value)
+        shape = inputs[0][1:]
+        if len(inputs) != 1 or len(shape) != 3:
             raise errors.InputError(
                 "The programs take models with one input (batch, height, "
-                f"width, channels). {_MODEL.value!r} has inputs "
-                f"{[tuple(x.shape) for x in model.inputs]}."
+                f"width, channels). {_MODEL.value!r} has inputs {inputs}."
             )
-        _check_classes(model, source)
+        if classes != len(source.class_names):
+            raise errors.InputError(
+                f"{_MODEL.value!r} has {classes} outputs, but "
+                f"{source.name!r} has {len(source.class_names)} classes: "
+                "give the data set that the model was trained for."
+            )
         size = _IMAGE_SIZE.value
         given = (size or shape[0], size or shape[1], shape[2])
         if None in given:
@@ -281,14 +292,18 @@ def _image_shape(source):
     return (*(source.image_shape or (224, 224))[:2], 3)
 
 
-def _check_classes(model, source):
-    classes = tuple(model.outputs[0].shape)[-1]
-    if classes != len(source.class_names):
-        raise errors.InputError(
-            f"{_MODEL.value!r} has {classes} outputs, but {source.name!r} "
-            f"has {len(source.class_names)} classes: give the data set the "
-            "model was trained for."
-        )
+def _interface(path):
+    """Input shapes and number of classes of a `.keras` file or SavedModel."""
+    if os.path.isdir(path):
+        served = saved_model.ServedModel(path)
+        return [tuple(served.input_spec.shape)], served.classes
+    model = zoo.load_file(path)
+    inputs = [tuple(x.shape) for x in model.inputs]
+    return inputs, tuple(model.outputs[0].shape)[-1]
+
+
+def _default(value, default):
+    return default if value is None else value
 
 
 def _require_writable(path):

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from eagleeye_tf import errors
+from eagleeye_tf import replicas
 from eagleeye_tf.training import schedules
 
 
@@ -78,13 +79,11 @@ def fit(
         optimizer = _optimizer(model, settings, steps_per_epoch)
     first = training_batches(0)
     loss_of = _loss(settings, _gives_probabilities(model, first))
-    spec = distribution.experimental_distribute_dataset(first).element_spec
+    spec = replicas.share(first, distribution).element_spec
     step = _train_step(model, optimizer, loss_of, settings, distribution, spec)
     records = _Records(directory, model, optimizer)
     for epoch in range(len(records.epochs), settings.epochs):
-        batches = distribution.experimental_distribute_dataset(
-            training_batches(epoch)
-        )
+        batches = replicas.share(training_batches(epoch), distribution)
         losses = []
         for number, batch in enumerate(batches):
             losses.append(step(batch))
@@ -137,7 +136,7 @@ def _loss(settings, probabilities):
 
 
 def _train_step(model, optimizer, loss_of, settings, distribution, spec):
-    replicas = distribution.num_replicas_in_sync
+    count = distribution.num_replicas_in_sync
     variables = model.trainable_variables
     decayed = [v for v in variables if len(v.shape) > 1]
 
@@ -149,7 +148,7 @@ def _train_step(model, optimizer, loss_of, settings, distribution, spec):
             penalty = tf.add_n([tf.nn.l2_loss(v) for v in decayed])
             penalty = settings.weight_decay * penalty
             penalty += tf.add_n([tf.zeros(()), *model.losses])
-            objective = optimizer.scale_loss(loss + penalty / replicas)
+            objective = optimizer.scale_loss(loss + penalty / count)
         gradients = tape.gradient(objective, variables)
         optimizer.apply(gradients, variables)
         return loss

@@ -1,4 +1,4 @@
-"""Imports TensorFlow without its start-up messages. For programs only.
+"""Imports TensorFlow and Keras without its start-up messages. For programs only.
 
 TensorFlow's C++ libraries write to the terminal before their own log level
 applies. What they say is shown after all if the import fails.
@@ -13,7 +13,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 @contextlib.contextmanager
-def _silent_stderr():
+def silent_stderr():
+    """Keeps what C++ writes to the terminal, shown only on an exception."""
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as captured:
@@ -30,5 +31,5 @@ def _silent_stderr():
 
 
 if "tensorflow" not in sys.modules:
-    with _silent_stderr():
-        import tensorflow  # noqa: F401
+    with silent_stderr():
+        import keras  # noqa: F401  (looks for GPUs)

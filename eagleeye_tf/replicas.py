@@ -1,0 +1,25 @@
+"""Batches for the replicas of a `tf.distribute.Strategy`."""
+
+
+def share(batches, distribution):
+    """Deals each batch of a `tf.data.Dataset` out to the replicas.
+
+    One replica takes the batches as they are, which spares it TensorFlow's
+    multi-device iterator and the warnings of that.
+
+    Args:
+        batches: `tf.data.Dataset`; a batch is split as evenly as it goes, so
+            that a replica may get nothing of a small one.
+        distribution: a `tf.distribute.Strategy`.
+
+    Returns:
+        An iterable with an `element_spec`, for `distribution.run`.
+    """
+    if distribution.num_replicas_in_sync == 1:
+        return batches
+    return distribution.experimental_distribute_dataset(batches)
+
+
+def values(value, distribution):
+    """The value of each replica, as a tuple."""
+    return distribution.experimental_local_results(value)

@@ -1,0 +1,213 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import toys
+
+import eagleeye_tf as ee
+from eagleeye_tf import errors
+from eagleeye_tf.candidates import adaptive_bn
+
+layers = keras.layers
+SHAPE = (6, 5, 3)
+
+
+def bn_first(**kwargs):
+    """BN sees the images themselves, whatever the weights are."""
+    image = keras.Input(SHAPE)
+    x = layers.BatchNormalization(name="bn", **kwargs)(image)
+    x = layers.Dropout(0.5)(x)
+    x = layers.Conv2D(4, 3, name="conv")(x)
+    x = layers.BatchNormalization(name="bn2")(x)
+    return keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
+
+
+def pictures(count, seed=0):
+    generator = np.random.default_rng(seed)
+    means = generator.uniform(0, 200, (count, 1, 1, 3))
+    noise = generator.normal(0, 20, (count, *SHAPE))
+    return (means + noise).astype(np.float32)
+
+
+def check(model, images, name="bn"):
+    layer = model.get_layer(name)
+    exact = images.astype(np.float64)
+    np.testing.assert_allclose(
+        layer.moving_mean, exact.mean((0, 1, 2)), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        layer.moving_variance, exact.var((0, 1, 2)), rtol=1e-5
+    )
+
+
+# 37 images in batches of 8: the last holds 5.
+@pytest.mark.parametrize("batch_size", [1, 8, 37, 64])
+def test_equals_numpy_over_all_images(batch_size):
+    model, images = bn_first(), pictures(37)
+    assert ee.adapt_batch_norm(model, images, batch_size) is model
+    check(model, images)
+
+
+@pytest.mark.parametrize("start", [0.0, 1e6, -3.0, np.nan, np.inf])
+def test_whatever_the_statistics_were(start):
+    model, images = bn_first(), pictures(20)
+    for name in ("bn", "bn2"):
+        layer = model.get_layer(name)
+        layer.moving_mean.assign(np.full(layer.moving_mean.shape, start))
+        layer.moving_variance.assign(
+            np.full(layer.moving_mean.shape, abs(start))
+        )
+    ee.adapt_batch_norm(model, images, 8)
+    check(model, images)
+    assert np.isfinite(model.get_layer("bn2").moving_variance).all()
+
+
+def test_later_layers_see_batch_statistics():
+    """One batch: BN 2 sees what BN 1 makes with the batch's moments."""
+    model, images = bn_first(), pictures(16)
+    ee.adapt_batch_norm(model, images, 16)
+    normal = (images - images.mean((0, 1, 2))) / np.sqrt(
+        images.var((0, 1, 2)) + model.get_layer("bn").epsilon
+    )
+    features = np.asarray(model.get_layer("conv")(normal))
+    np.testing.assert_allclose(
+        model.get_layer("bn2").moving_mean,
+        features.mean((0, 1, 2)),
+        rtol=1e-3,
+        atol=1e-4,
+    )
+    np.testing.assert_allclose(
+        model.get_layer("bn2").moving_variance,
+        features.var((0, 1, 2)),
+        rtol=1e-3,
+    )
+
+
+def test_nothing_but_statistics_changes():
+    model, images = bn_first(momentum=0.7, trainable=False), pictures(9)
+    config = model.to_json()
+    moving = {
+        id(v)
+        for name in ("bn", "bn2")
+        for v in model.get_layer(name).non_trainable_variables
+        if "moving" in v.path
+    }
+    before = [np.array(w) for w in model.weights]
+    ee.adapt_batch_norm(model, images, 4)
+    for old, weight in zip(before, model.weights, strict=True):
+        if id(weight) not in moving:
+            np.testing.assert_array_equal(old, weight)
+    assert model.to_json() == config
+
+
+def test_order_of_batches_does_not_matter():
+    images = pictures(24)
+    first, second = bn_first(), bn_first()
+    ee.adapt_batch_norm(first, [images[:10], images[10:]])
+    ee.adapt_batch_norm(second, [images[10:], images[:10]])
+    check(first, images)
+    check(second, images)
+
+
+@pytest.mark.parametrize("count", [3, 8, 13])
+def test_two_replicas_equal_one(two_replicas, count):
+    """Replicas hold different data; of 13 = 8 + 5 they share 3 and 2."""
+    images = np.sort(pictures(count), axis=0)  # Dark first, bright last.
+    with two_replicas.scope():
+        model = bn_first()
+    ee.adapt_batch_norm(model, images, 8, two_replicas)
+    check(model, images)
+
+
+def test_one_image_for_two_replicas(two_replicas):
+    with two_replicas.scope():
+        model = bn_first()
+    images = pictures(9)  # The second batch has no image for replica 2.
+    ee.adapt_batch_norm(model, images, 8, two_replicas)
+    check(model, images)
+
+
+def test_accepts_labelled_tf_data():
+    model, images = bn_first(), pictures(10)
+    labels = np.zeros(10)
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)
+    ee.adapt_batch_norm(model, dataset)
+    check(model, images)
+
+
+def test_nested_sequential():
+    inner = keras.Sequential(
+        [keras.Input(SHAPE), layers.BatchNormalization(name="bn")],
+        name="inner",
+    )
+    image = keras.Input(SHAPE)
+    model = keras.Model(image, layers.Flatten()(inner(image)))
+    images = pictures(10)
+    ee.adapt_batch_norm(model, images, 4)
+    check(inner, images)
+
+
+def test_mixed_precision_keeps_float32_statistics():
+    model = bn_first(dtype="mixed_bfloat16")
+    images = np.round(pictures(12))
+    images = np.asarray(tf.cast(tf.cast(images, tf.bfloat16), tf.float32))
+    ee.adapt_batch_norm(model, images, 4)
+    check(model, images)
+
+
+def test_without_batch_norm_nothing_happens():
+    image = keras.Input(SHAPE)
+    model = keras.Model(image, layers.Flatten()(image))
+    assert ee.adapt_batch_norm(model, pictures(2)) is model
+
+
+def test_nan_images_are_told():
+    images = pictures(8)
+    images[3, 2, 2, 1] = np.nan
+    model = bn_first()
+    before = model.get_layer("bn").moving_mean.numpy().copy()
+    with pytest.raises(errors.InputError, match="'bn'.*NaN.*images"):
+        ee.adapt_batch_norm(model, images, 4)
+    np.testing.assert_array_equal(before, model.get_layer("bn").moving_mean)
+
+
+def test_no_images_are_told():
+    with pytest.raises(errors.InputError, match="empty calibration set"):
+        ee.adapt_batch_norm(bn_first(), pictures(2)[:0])
+
+
+def test_moments_merge_like_numpy():
+    values = np.random.default_rng(0).normal(1e4, 1e-2, (30, 2))
+    moments = adaptive_bn.Moments()
+    for part in (values[:7], values[:0], values[7:8], values[8:]):
+        count = len(part)
+        mean = part.mean(0) if count else np.nan
+        variance = part.var(0) if count else np.nan
+        moments.add(count, mean, variance)
+    np.testing.assert_allclose(moments.mean, values.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(moments.variance, values.var(0), rtol=1e-6)
+
+
+def test_repairs_a_pruned_network_on_real_images(real_data):
+    """The paper's point: inherited statistics are wrong for a pruned net."""
+    import tensorflow_datasets as tfds
+
+    path = real_data / "baselines" / "resnet20_cifar10.keras"
+    model = ee.prune(keras.models.load_model(path), 0.2)
+    images, labels = tfds.as_numpy(
+        tfds.load(
+            "cifar10",
+            split="train[:1024]",
+            data_dir=str(real_data / "tfds"),
+            batch_size=-1,
+            as_supervised=True,
+        )
+    )
+
+    def accuracy():
+        answers = toys.outputs(model, images[512:].astype(np.float32))
+        return (answers.argmax(1) == labels[512:]).mean()
+
+    vanilla = accuracy()
+    ee.adapt_batch_norm(model, images[:512])
+    assert accuracy() > vanilla + 0.1

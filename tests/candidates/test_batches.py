@@ -1,0 +1,78 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from eagleeye_tf import errors
+from eagleeye_tf.candidates import batches
+
+IMAGES = np.arange(5 * 4, dtype=np.float32).reshape(5, 2, 2, 1)
+LABELS = np.array([0, 1, 2, 0, 1])
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        part = slice(3 * index, 3 * index + 3)
+        return IMAGES[part], LABELS[part]
+
+
+SOURCES = {
+    "tf.data": tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(3),
+    "list": [(IMAGES[:3], LABELS[:3]), (IMAGES[3:], LABELS[3:])],
+    "PyDataset": Batches(),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_images_and_examples_of_any_source(source):
+    joined = np.concatenate(list(batches.of_images(source, batch_size=3)))
+    np.testing.assert_array_equal(joined, IMAGES)
+    images, labels = batches.as_arrays(source)
+    np.testing.assert_array_equal(images, IMAGES)
+    np.testing.assert_array_equal(labels, LABELS)
+
+
+def test_images_without_labels():
+    source = tf.data.Dataset.from_tensor_slices(IMAGES).batch(2)
+    joined = np.concatenate(list(batches.of_images(source, batch_size=3)))
+    np.testing.assert_array_equal(joined, IMAGES)
+
+
+def test_arrays_are_batched_in_order_with_a_ragged_end():
+    sizes = [len(batch) for batch in batches.of_images(IMAGES, batch_size=2)]
+    assert sizes == [2, 2, 1]
+
+
+def test_column_of_labels():
+    _, labels = batches.as_arrays((IMAGES, LABELS[:, np.newaxis]))
+    np.testing.assert_array_equal(labels, LABELS)
+
+
+@pytest.mark.parametrize(
+    "examples", [(IMAGES, LABELS[:3]), (IMAGES[:0], LABELS[:0])]
+)
+def test_examples_that_do_not_match(examples):
+    with pytest.raises(errors.InputError, match="one integer class for each"):
+        batches.as_arrays(examples)
+
+
+def test_no_batches():
+    with pytest.raises(errors.InputError, match="empty"):
+        batches.as_arrays([])
+
+
+def test_fingerprint_sees_contents_shape_and_type():
+    prints = {
+        batches.fingerprint(a)
+        for a in (
+            IMAGES,
+            IMAGES + 1,
+            IMAGES.reshape(5, 4),
+            IMAGES.view(np.int32),
+        )
+    }
+    assert len(prints) == 4
+    assert batches.fingerprint(IMAGES) == batches.fingerprint(IMAGES.copy())

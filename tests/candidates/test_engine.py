@@ -1,0 +1,192 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import toys
+
+import eagleeye_tf as ee
+from eagleeye_tf.candidates import engine
+from eagleeye_tf.candidates import evaluator
+
+layers = keras.layers
+SETTINGS = ee.SearchSettings(
+    macs=0.5, tolerance=0.05, num_candidates=4, batch_size=16
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    built = toys.chain(channels=(16, 16))
+    toys.randomise(built)
+    return built
+
+
+@pytest.fixture(scope="module")
+def images(model):
+    return toys.images(model, count=40)
+
+
+@pytest.fixture(scope="module")
+def examples(model):
+    pictures = toys.images(model, count=50, seed=1)
+    return pictures, toys.outputs(model, pictures).argmax(1)
+
+
+def scores(result):
+    return [
+        (c.index, c.strategy, c.correct, c.vanilla_correct)
+        for c in result.candidates
+    ]
+
+
+def test_scores_equal_the_public_steps(model, images, examples):
+    """Each score, worked out again with prune, adapt and predict."""
+    result = ee.search(model, images, examples, SETTINGS)
+    assert len(result.candidates) == 4
+    for found in result.candidates:
+        smaller = ee.prune(model, found.strategy)
+        answers = toys.outputs(smaller, examples[0]).argmax(1)
+        assert found.vanilla_correct == (answers == examples[1]).sum()
+        ee.adapt_batch_norm(smaller, images, batch_size=16)
+        answers = toys.outputs(smaller, examples[0]).argmax(1)
+        assert found.correct == (answers == examples[1]).sum()
+        assert found.total == 50
+        assert found.params == smaller.count_params()
+        assert abs(found.macs / result.full_cost.macs - 0.5) <= 0.05
+
+
+def test_best_first_then_cheapest(model, images, examples):
+    ranked = ee.search(model, images, examples, SETTINGS).candidates
+    keys = [(-c.correct, c.macs) for c in ranked]
+    assert keys == sorted(keys)
+
+
+def test_same_seed_same_search(model, images, examples):
+    first = ee.search(model, images, examples, SETTINGS)
+    assert scores(ee.search(model, images, examples, SETTINGS)) == scores(first)
+    other = dataclasses.replace(SETTINGS, seed=1)
+    assert scores(ee.search(model, images, examples, other)) != scores(first)
+
+
+def test_replicas_give_the_same_table(model, images, examples, two_replicas):
+    alone = ee.search(model, images, examples, SETTINGS)
+    shared = ee.search(
+        model, images, examples, SETTINGS, distribution=two_replicas
+    )
+    # BN in training mode sees half batches: scores may move by an image or
+    # two, strategies and vanilla scores may not.
+    by_index = {c.index: c for c in shared.candidates}
+    for c in alone.candidates:
+        assert by_index[c.index].strategy == c.strategy
+        assert by_index[c.index].vanilla_correct == c.vanilla_correct
+        assert abs(by_index[c.index].correct - c.correct) <= 5
+
+
+def test_continued_search_scores_nothing_twice(
+    model, images, examples, tmp_path, monkeypatch
+):
+    path = tmp_path / "log.jsonl"
+    whole = ee.search(model, images, examples, SETTINGS)
+
+    def stop(candidate):
+        if stop.left == 0:
+            raise KeyboardInterrupt
+        stop.left -= 1
+
+    stop.left = 2
+    with pytest.raises(KeyboardInterrupt):
+        ee.search(model, images, examples, SETTINGS, path, on_candidate=stop)
+    calls = []
+    score = evaluator.Evaluator.score
+    monkeypatch.setattr(
+        evaluator.Evaluator,
+        "score",
+        lambda self, s: calls.append(s) or score(self, s),
+    )
+    continued = ee.search(model, images, examples, SETTINGS, path)
+    assert len(calls) == 1  # Three were logged when it was stopped.
+    assert scores(continued) == scores(whole)
+    assert continued.drawn == whole.drawn
+
+
+def test_search_can_be_extended(model, images, examples, tmp_path):
+    path = tmp_path / "log.jsonl"
+    fewer = dataclasses.replace(SETTINGS, num_candidates=2)
+    ee.search(model, images, examples, fewer, path)
+    extended = ee.search(model, images, examples, SETTINGS, path)
+    whole = ee.search(model, images, examples, SETTINGS)
+    assert scores(extended) == scores(whole)
+
+
+@pytest.mark.parametrize("what", ["model", "calibration", "sub_validation"])
+def test_log_of_other_inputs_is_refused(
+    model, images, examples, tmp_path, what
+):
+    path = tmp_path / "log.jsonl"
+    one = dataclasses.replace(SETTINGS, num_candidates=1)
+    ee.search(model, images, examples, one, path)
+    if what == "model":
+        model = ee.prune(model, 0.0)
+        model.get_layer("logits").bias.assign([1.0, 0, 0, 0])
+    elif what == "calibration":
+        images = images + 1
+    else:
+        examples = (examples[0], (examples[1] + 1) % 4)
+    with pytest.raises(ee.InputError, match=f"its {what} is"):
+        ee.search(model, images, examples, one, path)
+
+
+def test_model_without_batch_norm_is_scored_as_it_is():
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, activation="relu")(image)
+    plain = keras.Model(image, layers.Dense(4)(layers.Flatten()(x)))
+    pictures = toys.images(plain, count=10)
+    labels = np.zeros(10, int)
+    settings = dataclasses.replace(SETTINGS, num_candidates=2, tolerance=0.2)
+    result = ee.search(plain, pictures, (pictures, labels), settings)
+    assert not result.has_batch_norm
+    for c in result.candidates:
+        assert c.correct == c.vanilla_correct
+
+
+def test_build_gives_the_winner(model, images, examples):
+    result = ee.search(model, images, examples, SETTINGS)
+    assert result.build().count_params() == result.best.params
+
+
+def test_unreachable_budget_is_told_before_anything_is_scored(model):
+    settings = dataclasses.replace(SETTINGS, macs=0.01)
+    with pytest.raises(ee.InputError, match="raise max_ratio"):
+        ee.search(model, None, None, settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"min_ratio": -0.1}, r"min_ratio.*\[0, 1\).*-0.1"),
+        ({"max_ratio": 1.0}, r"max_ratio.*\[0, 1\).*1.0"),
+        ({"min_ratio": 0.6, "max_ratio": 0.5}, "min_ratio=0.6, max_ratio=0.5"),
+        ({"num_candidates": 0}, "num_candidates is at least 1"),
+        ({"batch_size": 0}, "batch_size is at least 1"),
+        ({"seed": -1}, "seed"),
+        ({"algorithm": "magic"}, "random, uniform.*'magic'"),
+    ],
+)
+def test_settings_outside_their_range(changes, message):
+    with pytest.raises(ee.InputError, match=message):
+        dataclasses.replace(SETTINGS, **changes)
+
+
+def test_labels_that_do_not_fit(model, images):
+    with pytest.raises(ee.InputError, match=r"\[0, 4\)"):
+        ee.search(model, images, (images, np.full(40, 9)), SETTINGS)
+
+
+def test_fingerprint_sees_a_changed_weight(model):
+    before = engine.model_fingerprint(model)
+    copy = ee.prune(model, 0.0)
+    assert engine.model_fingerprint(copy) == before
+    copy.get_layer("logits").bias.assign([1.0, 0, 0, 0])
+    assert engine.model_fingerprint(copy) != before

@@ -1,0 +1,107 @@
+import json
+
+import pytest
+
+from eagleeye_tf import errors
+from eagleeye_tf.candidates import log
+from eagleeye_tf.pruning.strategy import PruningStrategy
+
+IDENTITY = {"model": "abc", "seed": 0}
+
+
+def candidate(index, correct=5):
+    return log.Candidate(
+        index=index,
+        strategy=PruningStrategy((("a", 0.25), ("b", 0.1 + 0.2))),
+        kept=(3, 5),
+        macs=1000,
+        params=10,
+        correct=correct,
+        vanilla_correct=1,
+        total=8,
+        seconds=0.5,
+    )
+
+
+def write(path, *candidates):
+    with log.SearchLog(path, IDENTITY) as opened:
+        for item in candidates:
+            opened.append(item)
+
+
+def test_what_was_written_is_read_in_order(tmp_path):
+    path = tmp_path / "deep" / "log.jsonl"
+    write(path, candidate(7), candidate(2))
+    with log.SearchLog(path, IDENTITY) as opened:
+        assert opened.candidates == [candidate(2), candidate(7)]
+        assert opened.torn == 0
+
+
+def test_scores():
+    assert candidate(0).score == 5 / 8
+    assert candidate(0).vanilla_score == 1 / 8
+
+
+def test_each_candidate_is_on_disk_at_once(tmp_path):
+    path = tmp_path / "log.jsonl"
+    with log.SearchLog(path, IDENTITY) as opened:
+        opened.append(candidate(0))
+        assert len(path.read_text().splitlines()) == 2
+
+
+def test_torn_anywhere_in_the_last_line(tmp_path):
+    path = tmp_path / "log.jsonl"
+    write(path, candidate(0), candidate(1))
+    whole = path.read_bytes()
+    last_line = whole.rfind(b"\n", 0, -1) + 1
+    for end in range(last_line + 1, len(whole)):
+        path.write_bytes(whole[:end])
+        with log.SearchLog(path, IDENTITY) as opened:
+            assert opened.candidates == [candidate(0)]
+            assert opened.torn == end - last_line
+            opened.append(candidate(1))
+        assert path.read_bytes() == whole
+
+
+def test_torn_header(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"schema": 1, "mo')
+    write(path, candidate(0))
+    assert len(path.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("key", ["model", "seed"])
+def test_log_of_another_search(tmp_path, key):
+    path = tmp_path / "log.jsonl"
+    write(path, candidate(0))
+    with pytest.raises(errors.InputError, match=f"its {key} is"):
+        with log.SearchLog(path, {**IDENTITY, key: "other"}):
+            pass
+
+
+@pytest.mark.parametrize("line", ["not JSON", '{"index": 3}', "[1]"])
+def test_foreign_line(tmp_path, line):
+    path = tmp_path / "log.jsonl"
+    write(path, candidate(0))
+    with open(path, "a") as file:
+        file.write(line + "\n")
+    with pytest.raises(errors.InputError, match="Line 3"):
+        with log.SearchLog(path, IDENTITY):
+            pass
+
+
+def test_file_that_is_no_log(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps({"some": "thing"}) + "\n")
+    with pytest.raises(errors.InputError, match="Line 1"):
+        with log.SearchLog(path, IDENTITY):
+            pass
+
+
+def test_two_searches_refuse_each_other(tmp_path):
+    path = tmp_path / "log.jsonl"
+    with log.SearchLog(path, IDENTITY):
+        with pytest.raises(errors.InputError, match="Another search"):
+            with log.SearchLog(path, IDENTITY):
+                pass
+    write(path)  # Free again.

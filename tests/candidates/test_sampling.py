@@ -1,0 +1,137 @@
+import types
+
+import numpy as np
+import pytest
+import toys
+
+from eagleeye_tf import errors
+from eagleeye_tf.candidates import constraints
+from eagleeye_tf.candidates import sampling
+from eagleeye_tf.models import zoo
+from eagleeye_tf.pruning.channel_graph import ChannelGraph
+from eagleeye_tf.pruning.cost import CostModel
+
+
+def setup(model, macs=None, tolerance=0.01, **changes):
+    settings = types.SimpleNamespace(
+        min_ratio=0.0, max_ratio=0.7, round_to=1, seed=0
+    )
+    vars(settings).update(changes)
+    graph = ChannelGraph(model)
+    cost_model = CostModel(graph)
+    full = cost_model.of_one([g.size for g in graph.groups])
+    wanted = []
+    if macs is not None:
+        wanted = [constraints.make("macs", macs, tolerance, full.macs)]
+    return graph.groups, cost_model, wanted, settings
+
+
+@pytest.fixture(scope="module")
+def mobilenet():
+    return setup(zoo.build("mobilenet_v1", (32, 32, 3), 10), macs=0.5)
+
+
+def test_every_proposal_meets_the_budget(mobilenet):
+    for proposal in sampling.RandomSampling(*mobilenet).suggest(50):
+        assert abs(proposal.macs / 46_354_432 - 0.5) <= 0.01
+        ratios = [ratio for _, ratio in proposal.strategy.ratios]
+        assert 0 <= min(ratios) and max(ratios) <= 0.7
+
+
+def test_same_seed_same_proposals_however_asked(mobilenet):
+    at_once = sampling.RandomSampling(*mobilenet).suggest(20)
+    sampler = sampling.RandomSampling(*mobilenet)
+    assert [p for _ in range(20) for p in sampler.suggest(1)] == at_once
+    assert sampler.drawn == at_once[-1].index + 1
+
+
+def test_other_seed_other_proposals(mobilenet):
+    groups, cost_model, wanted, settings = mobilenet
+    other = types.SimpleNamespace(**{**vars(settings), "seed": 1})
+    first = sampling.RandomSampling(*mobilenet).suggest(5)
+    second = sampling.RandomSampling(groups, cost_model, wanted, other).suggest(
+        5
+    )
+    assert not {p.kept for p in first} & {p.kept for p in second}
+
+
+def test_equals_rejection_sampling_one_by_one(mobilenet):
+    """The same draws, costed one at a time by the public function."""
+    import eagleeye_tf as ee
+
+    groups, _, _, _ = mobilenet
+    model = zoo.build("mobilenet_v1", (32, 32, 3), 10)
+    draws = np.random.default_rng((0, 0)).uniform(0, 0.7, (40, len(groups)))
+    names = [g.name for g in groups]
+    accepted = [
+        index
+        for index, row in enumerate(draws)
+        if abs(
+            ee.cost(model, dict(zip(names, row, strict=True))).macs / 46_354_432
+            - 0.5
+        )
+        <= 0.01
+    ]
+    proposals = sampling.RandomSampling(*mobilenet).suggest(len(accepted) + 1)
+    assert [p.index for p in proposals][:-1] == accepted
+    assert proposals[-1].index >= 40
+
+
+def test_without_constraint_ratios_are_uniform():
+    arguments = setup(toys.chain(channels=(400, 400)), max_ratio=0.6)
+    proposals = sampling.RandomSampling(*arguments).suggest(2000)
+    first = np.array([dict(p.strategy.ratios)["conv0"] for p in proposals])
+    # Mean and standard deviation of U[0, 0.6], within five standard errors.
+    assert abs(first.mean() - 0.3) < 5 * 0.6 / np.sqrt(12 * 2000)
+    assert abs(first.std() - 0.6 / np.sqrt(12)) < 0.01
+
+
+def test_no_network_is_proposed_twice():
+    arguments = setup(toys.chain(channels=(4, 4)))
+    kept = [p.kept for p in sampling.RandomSampling(*arguments).suggest(6)]
+    assert len(set(kept)) == 6
+
+
+def test_exhausted_search_space_is_told(monkeypatch):
+    monkeypatch.setattr(sampling, "_GIVE_UP_AFTER", 20_000)
+    arguments = setup(toys.chain(channels=(2, 2)))
+    with pytest.raises(errors.InputError, match="fewer candidates"):
+        sampling.RandomSampling(*arguments).suggest(100)
+
+
+def test_uniform_is_uniform_up_to_a_channel():
+    model = zoo.build("resnet56", (32, 32, 3), 10)
+    groups, cost_model, wanted, settings = setup(
+        model, macs=0.5, tolerance=0.005
+    )
+    (proposal,) = sampling.UniformSampling(
+        groups, cost_model, wanted, settings
+    ).suggest(1)
+    full = cost_model.of_one([g.size for g in groups]).macs
+    assert abs(proposal.macs / full - 0.5) <= 0.005
+    ratios = np.array([ratio for _, ratio in proposal.strategy.ratios])
+    sizes = np.array([g.size for g in groups])
+    center = np.median(ratios)
+    assert (np.abs(ratios - center) <= 1 / sizes).all()
+
+
+def test_uniform_needs_a_budget_and_has_one_strategy():
+    with pytest.raises(errors.InputError, match="needs a budget"):
+        sampling.UniformSampling(*setup(toys.chain())).suggest(1)
+    arguments = setup(toys.chain(channels=(64, 64)), macs=0.5)
+    with pytest.raises(errors.InputError, match="num_candidates=2"):
+        sampling.UniformSampling(*arguments).suggest(2)
+
+
+def test_uniform_that_misses_is_told():
+    arguments = setup(toys.chain(channels=(2, 2)), macs=0.7, tolerance=0.001)
+    with pytest.raises(errors.InputError, match="raise tolerance"):
+        sampling.UniformSampling(*arguments).suggest(1)
+
+
+def test_rounded_widths():
+    arguments = setup(
+        zoo.build("vgg16_bn", (32, 32, 3), 10), macs=0.5, round_to=8
+    )
+    for proposal in sampling.RandomSampling(*arguments).suggest(5):
+        assert all(n % 8 == 0 for n in proposal.kept)

@@ -1,0 +1,179 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn import datasets
+
+from eagleeye_tf import errors
+from eagleeye_tf.data import sources
+
+
+def write_image(path, value, size=(6, 5)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.full((*size, 3), value, np.uint8)
+    path.write_bytes(tf.io.encode_png(image).numpy())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes; the pixel value is the number of the image."""
+    for number in range(20):
+        name = "cat" if number % 2 else "dog"
+        write_image(tmp_path / name / f"{number}.png", number)
+    return tmp_path
+
+
+def contents(examples):
+    return [
+        (examples.decode(item).numpy(), int(label))
+        for item, label in examples.items()
+    ]
+
+
+def test_digits_are_all_there_once():
+    source = sources.open_source("digits")
+    assert source.train.size + source.test.size == 1797
+    assert source.image_shape == (8, 8, 3)
+    digits = datasets.load_digits()
+    original = sorted(
+        (label, np.round(image * 255 / 16).astype(np.uint8).tobytes())
+        for image, label in zip(digits.images, digits.target, strict=True)
+    )
+    found = sorted(
+        (label, image[..., 0].tobytes())
+        for part in (source.train, source.test)
+        for image, label in contents(part)
+    )
+    assert found == original
+
+
+def test_folder_is_split_by_example(folder):
+    source = sources.open_source("folder", str(folder))
+    assert source.class_names == ("cat", "dog")
+    train, test = contents(source.train), contents(source.test)
+    assert (len(train), len(test)) == (16, 4)
+    values = [int(image[0, 0, 0]) for image, _ in train + test]
+    assert sorted(values) == list(range(20))
+    for image, label in train + test:
+        assert image.shape == (6, 5, 3)
+        assert label == (0 if image[0, 0, 0] % 2 else 1)
+
+
+def test_folder_by_its_path(folder):
+    assert sources.open_source(str(folder)).train.size == 16
+
+
+def test_folder_with_train_and_val(tmp_path):
+    for part, count in (("train", 3), ("val", 2)):
+        for name in ("a", "b"):
+            for number in range(count):
+                write_image(tmp_path / part / name / f"{number}.png", number)
+    source = sources.open_source(str(tmp_path))
+    assert (source.train.size, source.test.size) == (6, 4)
+
+
+def test_parts_are_ranges():
+    source = sources.open_source("digits")
+    whole = [int(label) for _, label in source.train.items()]
+    part = source.train.part(10, 30).part(5, 10)
+    assert [int(label) for _, label in part.items()] == whole[15:20]
+    assert part.size == 5
+
+
+def test_unreadable_image_is_named(folder):
+    bad = folder / "cat" / "13.png"
+    bad.write_bytes(b"\x89PNG no more than that")
+    source = sources.open_source(str(folder))
+    found = [part.unreadable() for part in (source.train, source.test)]
+    (error,) = [e for e in found if e]
+    assert "13.png" in str(error)
+
+
+def test_empty_class_folder(folder):
+    (folder / "bird").mkdir()
+    with pytest.raises(errors.InputError, match="bird.*holds no images"):
+        sources.open_source(str(folder))
+
+
+def test_empty_folder(tmp_path):
+    with pytest.raises(errors.InputError, match="holds 0 folders"):
+        sources.open_source(str(tmp_path))
+
+
+def test_missing_folder(tmp_path):
+    missing = str(tmp_path / "missing")
+    with pytest.raises(errors.InputError, match="no folder.*missing"):
+        sources.open_source("folder", missing)
+    with pytest.raises(errors.InputError, match="needs data_dir"):
+        sources.open_source("folder")
+
+
+def test_unknown_dataset(tmp_path):
+    with pytest.raises(errors.InputError, match="'cifar11'.*cifar10"):
+        sources.open_source("cifar11", str(tmp_path))
+
+
+def make_tfds(tmp_path, size, supervised=("image", "label")):
+    """A real TFDS data set of 30 JPEG images, prepared on disk."""
+    import tensorflow_datasets as tfds
+
+    class TinyPictures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+        pkg_dir_path = tmp_path
+
+        def _info(self):
+            return self.dataset_info_from_configs(
+                features=tfds.features.FeaturesDict(
+                    {
+                        "image": tfds.features.Image(shape=(*size, 3)),
+                        "label": tfds.features.ClassLabel(num_classes=3),
+                    }
+                ),
+                supervised_keys=supervised,
+            )
+
+        def _split_generators(self, dl_manager):
+            return {
+                "train": self._generate_examples(24),
+                "validation": self._generate_examples(6),
+            }
+
+        def _generate_examples(self, count):
+            for number in range(count):
+                image = np.full((40, 50, 3), 8 * number, np.uint8)
+                yield number, {"image": image, "label": number % 3}
+
+    builder = TinyPictures(data_dir=str(tmp_path))
+    builder.download_and_prepare()
+    return builder
+
+
+@pytest.mark.parametrize("size", [(None, None), (40, 50)])
+def test_tfds_streamed_and_in_memory(tmp_path, size):
+    make_tfds(tmp_path, size)
+    source = sources.open_source("tiny_pictures", str(tmp_path))
+    assert (source.train.size, source.test.size) == (24, 6)
+    assert source.image_shape == (None if None in size else (40, 50, 3))
+    seen = contents(source.train)
+    assert sorted(int(image[0, 0, 0]) for image, _ in seen) == [
+        8 * n for n in range(24)
+    ]
+    for image, label in seen:
+        assert label == image[0, 0, 0] // 8 % 3
+    middle = contents(source.train.part(5, 9))
+    for (image, label), (other, same) in zip(middle, seen[5:9], strict=True):
+        np.testing.assert_array_equal(image, other)
+        assert label == same
+
+
+def test_tfds_without_labels(tmp_path):
+    make_tfds(tmp_path, (40, 50), supervised=None)
+    with pytest.raises(errors.InputError, match="not an image classif"):
+        sources.open_source("tiny_pictures", str(tmp_path))
+
+
+def test_cifar10(real_data):
+    source = sources.open_source("cifar10", str(real_data / "tfds"))
+    assert (source.train.size, source.test.size) == (50_000, 10_000)
+    assert source.image_shape == (32, 32, 3)
+    assert source.class_names[0] == "airplane"
+    assert source.augmentation == "shift_flip"

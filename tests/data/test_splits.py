@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from tests_data import write_numbered_folder
+
+from eagleeye_tf import errors
+from eagleeye_tf.data import sources
+from eagleeye_tf.data import splits
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Images whose pixel value is their number, at most 200."""
+    folder = write_numbered_folder(tmp_path_factory.mktemp("images"), 100)
+    source = sources.open_source(str(folder))
+    return splits.split(source, (8, 8, 3), 12, 20, augmentation="none")
+
+
+def numbers(batches):
+    return [int(v) for images, _ in batches for v in images[:, 0, 0, 0]]
+
+
+def test_no_example_serves_two_purposes(data):
+    parts = (data.train, data.test, data.calibration, data.sub_validation)
+    assert [part.size for part in parts] == [48, 20, 12, 20]
+    every = [n for part in parts for n in numbers(data.batches(part, 7))]
+    assert sorted(every) == list(range(100))
+
+
+def test_splits_do_not_depend_on_the_other_sizes(data, tmp_path):
+    folder = write_numbered_folder(tmp_path, 100)
+    source = sources.open_source(str(folder))
+    other = splits.split(source, (8, 8, 3), 30, 20, augmentation="none")
+    same = numbers(other.batches(other.sub_validation, 7))
+    assert same == numbers(data.batches(data.sub_validation, 7))
+
+
+def test_one_epoch_sees_full_batches_of_training_images_once(data):
+    seen = numbers(data.training_batches(10, seed=0, epoch=0))
+    assert len(seen) == len(set(seen)) == 40
+    assert set(seen) <= set(numbers(data.batches(data.train, 7)))
+
+
+def test_epochs_are_shuffled_and_repeatable(data):
+    def epoch(seed, number):
+        return numbers(data.training_batches(8, seed, number))
+
+    assert epoch(0, 0) == epoch(0, 0)
+    assert epoch(0, 0) != epoch(0, 1)
+    assert epoch(0, 0) != epoch(1, 0)
+    assert sorted(epoch(0, 0)) == sorted(epoch(0, 1))
+
+
+def test_augmentation_differs_between_epochs():
+    source = sources.open_source("digits")
+    data = splits.split(source, (8, 8, 3), 10, 10)
+    first, second = (
+        {
+            image.tobytes()
+            for images, _ in data.training_batches(64, 0, epoch)
+            for image in images.numpy()
+        }
+        for epoch in (0, 1)
+    )
+    assert len(first & second) < 0.7 * len(first)
+
+
+def test_arrays(data):
+    images, labels = data.arrays(data.calibration)
+    assert images.shape == (12, 8, 8, 3) and images.dtype == np.uint8
+    np.testing.assert_array_equal(labels, images[:, 0, 0, 0] % 2 == 0)
+
+
+def test_too_few_training_images():
+    source = sources.open_source("digits")
+    with pytest.raises(errors.InputError, match="1438 training images"):
+        splits.split(source, (8, 8, 3), 1000, 438)
+
+
+@pytest.mark.parametrize("numbers", [(0, 10), (10, 0)])
+def test_empty_parts(numbers):
+    source = sources.open_source("digits")
+    with pytest.raises(errors.InputError, match="at least 1. Received: 0"):
+        splits.split(source, (8, 8, 3), *numbers)
+
+
+@pytest.mark.parametrize("shape", [(None, 8, 3), (8, 8, 4), (8, 8)])
+def test_image_shapes_that_no_image_has(shape):
+    source = sources.open_source("digits")
+    with pytest.raises(errors.InputError, match="fixed shape"):
+        splits.split(source, shape, 10, 10)

@@ -1,0 +1,71 @@
+import types
+
+from eagleeye_tf.candidates.log import Candidate
+from eagleeye_tf.pruning.cost import Cost
+from eagleeye_tf.pruning.strategy import PruningStrategy
+from eagleeye_tf.reporting import tables
+
+
+def candidate(correct, vanilla, macs):
+    return Candidate(
+        index=0,
+        strategy=PruningStrategy((("a", 0.5),)),
+        kept=(4,),
+        macs=macs,
+        params=30,
+        correct=correct,
+        vanilla_correct=vanilla,
+        total=200,
+        seconds=1.0,
+    )
+
+
+RANKED = (candidate(150, 20, 500), candidate(101, 60, 250))
+
+
+def test_columns_line_up():
+    text = tables.table(("a", "long"), [("1", "2"), ("300", "4")])
+    assert text == "\n".join(
+        [
+            "|   a | long |",
+            "|----:|-----:|",
+            "|   1 |    2 |",
+            "| 300 |    4 |",
+        ]
+    )
+
+
+def test_candidates():
+    header, _, first, second = tables.candidates(
+        RANKED, Cost(macs=1000, params=60)
+    ).splitlines()
+    names = [cell.strip() for cell in header.strip("|").split("|")]
+    assert names == ["rank", "score", "vanilla score", "MACs", "parameters"]
+    assert [cell.strip() for cell in first.strip("|").split("|")] == [
+        "1",
+        "75.00%",
+        "10.00%",
+        "500 (50.00%)",
+        "30 (50.00%)",
+    ]
+    assert "50.50%" in second and "250 (25.00%)" in second
+
+
+def test_at_most_so_many_rows():
+    cost = Cost(macs=1000, params=60)
+    assert len(tables.candidates(RANKED, cost, limit=1).splitlines()) == 3
+
+
+def test_summary():
+    result = types.SimpleNamespace(
+        candidates=RANKED,
+        full_cost=Cost(macs=1000, params=60),
+        drawn=1234,
+        has_batch_norm=True,
+    )
+    text = tables.search_summary(result)
+    assert "2 candidates out of 1,234 strategies drawn" in text
+    assert "mean score 62.75%, mean vanilla score 20.00%" in text
+    assert "BatchNormalization" not in text
+    result.has_batch_norm = False
+    assert "all scores are vanilla" in tables.search_summary(result)

@@ -1,0 +1,191 @@
+"""The programs as a user runs them: as processes, on real digits."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tensorflow as tf
+import toys
+
+ROOT = pathlib.Path(__file__).parents[2]
+TINY = [
+    "--model=resnet20",
+    "--width=0.25",
+    "--dataset=digits",
+    "--train_epochs=3",
+    "--macs=0.6",
+    "--tolerance=0.02",
+    "--num_candidates=6",
+    "--calibration_images=64",
+    "--sub_validation_images=128",
+    "--batch_size=32",
+    "--epochs=2",
+    "--num_winners=2",
+]
+
+
+def command(program, *arguments):
+    return [sys.executable, "-m", program, *arguments]
+
+
+def run(program, *arguments):
+    return subprocess.run(
+        command(program, *arguments),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole_job(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("job")
+    return workdir, run("eagleeye_tf", *TINY, f"--workdir={workdir}")
+
+
+def test_whole_job_ends_with_table_report_and_saved_model(whole_job):
+    workdir, done = whole_job
+    assert done.returncode == 0, done.stderr
+    assert "vanilla score" in done.stdout
+    assert "6 candidates out of" in done.stdout
+    assert "Search: 100%" in done.stderr and "best=" in done.stderr
+    served = tf.saved_model.load(str(workdir / "export" / "saved_model"))
+    assert "serving_default" in served.signatures
+    report = (workdir / "report.md").read_text()
+    evaluation = json.loads((workdir / "evaluation.json").read_text())
+    for name in ("full", "pruned"):
+        result = evaluation[name]
+        assert result["total"] == 359
+        assert f"{result['correct'] / 359:.2%}" in report
+    share = evaluation["pruned"]["macs"] / evaluation["full"]["macs"]
+    assert abs(share - 0.6) <= 0.02
+
+
+def test_terminal_is_clean(whole_job):
+    """Progress bars, and not one line of TensorFlow's own."""
+    _, done = whole_job
+    lines = done.stderr.replace("\r", "\n").splitlines()
+    names = ("Training", "Search", "Fine-tuning", "Test")
+    assert [x for x in lines if x.strip() and not x.startswith(names)] == []
+
+
+def test_best_winner_is_exported(whole_job):
+    workdir, _ = whole_job
+    result = json.loads((workdir / "finetune" / "result.json").read_text())
+    assert len(result["winners"]) == 2
+    best = max(result["winners"], key=lambda w: (w["correct"], -w["rank"]))
+    assert result["best"] == best["rank"]
+    exported = (workdir / "export" / "model.keras").read_bytes()
+    source = workdir / "finetune" / str(best["rank"]) / "model.keras"
+    assert exported == source.read_bytes()
+
+
+def test_started_again_it_has_nothing_left_to_do(whole_job):
+    workdir, done = whole_job
+    stages = ("train", "search", "finetune")
+    before = {
+        p: p.stat().st_mtime_ns
+        for stage in stages
+        for p in (workdir / stage).rglob("*")
+        if p.is_file() and p.name != "result.json"
+    }
+    again = run("eagleeye_tf", *TINY, f"--workdir={workdir}")
+    assert again.returncode == 0, again.stderr
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    table = done.stdout[done.stdout.index("| rank") :]
+    assert table[: table.index("Winner")] in again.stdout
+
+
+def test_keras_and_saved_model_have_the_same_accuracy(whole_job):
+    workdir, _ = whole_job
+    expected = json.loads((workdir / "evaluation.json").read_text())
+    for name in ("model.keras", "saved_model"):
+        done = run(
+            "eagleeye_tf.evaluate",
+            f"--model={workdir / 'export' / name}",
+            "--dataset=digits",
+            f"--workdir={workdir}",
+            "--calibration_images=64",
+            "--sub_validation_images=64",
+        )
+        correct = expected["pruned"]["correct"]
+        assert f"{correct} of 359 correct" in done.stdout, done.stderr
+
+
+def test_killed_search_ends_with_the_same_table(whole_job, tmp_path):
+    workdir, _ = whole_job
+    flags = [
+        f"--model={workdir / 'train' / 'model.keras'}",
+        "--dataset=digits",
+        "--macs=0.6",
+        "--tolerance=0.02",
+        "--num_candidates=6",
+        "--calibration_images=64",
+        "--sub_validation_images=128",
+        "--batch_size=32",
+    ]
+    log = tmp_path / "killed" / "search" / "log.jsonl"
+    victim = subprocess.Popen(
+        command("eagleeye_tf.search", *flags, f"--workdir={tmp_path}/killed"),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if log.exists() and log.read_text().count("\n") >= 3:
+            break
+        time.sleep(0.05)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait()
+    logged = log.read_text().count("\n")
+    assert 3 <= logged < 7
+    resumed = run("eagleeye_tf.search", *flags, f"--workdir={tmp_path}/killed")
+    assert resumed.returncode == 0, resumed.stderr
+    # The search of the whole job used the same network, data and seed.
+    table = resumed.stdout.strip()
+    assert table in whole_job[1].stdout
+    assert log.read_text().count("\n") == 7
+
+
+def model_file(tmp_path, **kwargs):
+    path = tmp_path / "m.keras"
+    toys.chain(**kwargs).save(path)
+    return f"--model={path}"
+
+
+def test_wrong_input_is_one_clear_line(tmp_path):
+    """As processes: exit code 2, one line, no traceback."""
+    workdir = f"--workdir={tmp_path / 'w'}"
+    for arguments, message in [
+        (["--model=resnet19", "--dataset=digits"], "no model 'resnet19'"),
+        (["--model=resnet20", "--dataset=digits", "--max_ratio=1.3"], "1.3"),
+        (["--model=resnet20", "--dataset=digits", "--macs=0.01"], "macs"),
+    ]:
+        done = run("eagleeye_tf.search", *arguments, workdir)
+        assert done.returncode != 0
+        assert "Traceback" not in done.stderr
+        lines = done.stderr.strip().splitlines()
+        assert len(lines) == 1 and message in lines[0], done.stderr
+
+
+def test_unknown_flag():
+    done = run("eagleeye_tf.search", "--num_candidate=3")
+    assert done.returncode == 1
+    assert "num_candidate" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "program", ["train", "search", "finetune", "evaluate", "export"]
+)
+def test_help_names_the_command_and_the_flags(program):
+    done = run(f"eagleeye_tf.{program}", "--help")
+    assert f"python -m eagleeye_tf.{program}" in done.stdout
+    assert "--batch_size" in done.stdout

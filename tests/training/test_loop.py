@@ -1,0 +1,203 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import toys
+
+from eagleeye_tf import errors
+from eagleeye_tf.training import loop
+from eagleeye_tf.training.schedules import TrainingSettings
+
+layers = keras.layers
+FEATURES = np.random.default_rng(0).normal(size=(24, 5)).astype(np.float32)
+LABELS = (FEATURES[:, 0] > 0).astype(np.int64)
+
+
+def linear(probabilities=False):
+    x = keras.Input((5,))
+    y = layers.Dense(2, activation="softmax" if probabilities else None)(x)
+    model = keras.Model(x, y)
+    generator = np.random.default_rng(1)
+    model.layers[-1].kernel.assign(generator.normal(size=(5, 2)))
+    return model
+
+
+def batches(epoch, size=8):
+    order = np.random.default_rng(epoch).permutation(24)
+    return tf.data.Dataset.from_tensor_slices(
+        (FEATURES[order], LABELS[order])
+    ).batch(size, drop_remainder=True)
+
+
+def fit(model, directory, epochs=3, batches=batches, **kwargs):
+    settings = TrainingSettings(
+        epochs=epochs,
+        learning_rate=0.5,
+        schedule="constant",
+        weight_decay=kwargs.pop("weight_decay", 0.01),
+        label_smoothing=kwargs.pop("label_smoothing", 0.1),
+        batch_size=8,
+    )
+    return loop.fit(
+        model, batches, 3, settings, directory, lambda: (3, 4), **kwargs
+    )
+
+
+def by_hand(model, epochs, weight_decay=0.01, smoothing=0.1, rate=0.5):
+    """SGD with Nesterov momentum on softmax cross-entropy, in NumPy."""
+    kernel, bias = (np.array(w, np.float64) for w in model.get_weights())
+    speed = [np.zeros_like(kernel), np.zeros_like(bias)]
+    losses = []
+    for epoch in range(epochs):
+        epoch_losses = []
+        for x, labels in batches(epoch).as_numpy_iterator():
+            logits = x @ kernel + bias
+            p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+            target = np.eye(2)[labels] * (1 - smoothing) + smoothing / 2
+            epoch_losses.append(-(target * np.log(p)).sum(1).mean())
+            gradient = (p - target) / len(x)
+            gradients = [
+                x.T @ gradient + weight_decay * kernel,  # not on the bias
+                gradient.sum(0),
+            ]
+            for i, g in enumerate(gradients):
+                speed[i] = 0.9 * speed[i] - rate * g
+            kernel = kernel + 0.9 * speed[0] - rate * gradients[0]
+            bias = bias + 0.9 * speed[1] - rate * gradients[1]
+        losses.append(np.mean(epoch_losses))
+    return kernel, bias, losses
+
+
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_equals_sgd_by_hand(tmp_path, probabilities):
+    model = linear(probabilities)
+    kernel, bias, losses = by_hand(model, epochs=3)
+    epochs = fit(model, tmp_path)
+    np.testing.assert_allclose(model.get_weights()[0], kernel, rtol=1e-4)
+    np.testing.assert_allclose(
+        model.get_weights()[1], bias, rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=1e-4)
+    assert [(e.epoch, e.correct, e.total) for e in epochs] == [
+        (1, 3, 4),
+        (2, 3, 4),
+        (3, 3, 4),
+    ]
+
+
+def test_replicas_give_the_same_weights(tmp_path, two_replicas):
+    kernel, bias, _ = by_hand(linear(), epochs=3)
+    with two_replicas.scope():
+        model = linear()
+    fit(model, tmp_path, distribution=two_replicas)
+    np.testing.assert_allclose(model.get_weights()[0], kernel, rtol=1e-4)
+
+
+def test_killed_and_continued_equals_uninterrupted(tmp_path):
+    whole = linear()
+    expected = fit(whole, tmp_path / "whole", epochs=4)
+
+    def die(epoch, step, loss):
+        if (epoch, step) == (2, 1):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(linear(), tmp_path / "killed", epochs=4, on_step=die)
+    steps = []
+    continued = linear()
+    epochs = fit(
+        continued,
+        tmp_path / "killed",
+        epochs=4,
+        on_step=lambda epoch, step, loss: steps.append((epoch, step)),
+    )
+    assert steps[0] == (2, 0) and len(steps) == 6
+    assert epochs == expected
+    np.testing.assert_array_equal(
+        continued.get_weights()[0], whole.get_weights()[0]
+    )
+    lines = (tmp_path / "killed" / "epochs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4]
+
+
+def test_finished_training_is_not_repeated(tmp_path):
+    model = linear()
+    first = fit(model, tmp_path)
+    weights = model.get_weights()
+    again = linear()
+    assert fit(again, tmp_path) == first
+    np.testing.assert_array_equal(again.get_weights()[0], weights[0])
+
+
+def test_layers_that_are_not_trainable_stay(tmp_path):
+    x = keras.Input((5,))
+    frozen = layers.Dense(4, trainable=False)
+    model = keras.Model(x, layers.Dense(2)(frozen(x)))
+    before = np.array(frozen.kernel)
+    fit(model, tmp_path)
+    np.testing.assert_array_equal(before, frozen.kernel)
+
+
+def test_own_regularisers_count(tmp_path):
+    """L2(f) of Keras is f · sum of squares: the gradient gains 2 · f · w."""
+    x = keras.Input((5,))
+    y = layers.Dense(2, kernel_regularizer=keras.regularizers.L2(0.25))(x)
+    model = keras.Model(x, y)
+    model.set_weights(linear().get_weights())
+    kernel, _, _ = by_hand(model, epochs=3, weight_decay=0.5)
+    fit(model, tmp_path, weight_decay=0.0)
+    np.testing.assert_allclose(model.get_weights()[0], kernel, rtol=1e-4)
+
+
+def test_mixed_float16_trains(tmp_path):
+    x = keras.Input((5,))
+    y = layers.Dense(2, dtype="mixed_float16")(x)
+    model = keras.Model(x, y)
+    model.dtype_policy = keras.DTypePolicy("mixed_float16")
+    epochs = fit(model, tmp_path, epochs=4)
+    assert epochs[-1].loss < epochs[0].loss
+
+
+def test_diverging_loss_is_told(tmp_path):
+    def poisoned(epoch):
+        return batches(epoch).map(lambda x, y: (x * np.nan, y))
+
+    with pytest.raises(errors.InputError, match="loss is nan.*learning_rate"):
+        fit(linear(), tmp_path, batches=poisoned)
+
+
+def test_too_large_batches_are_told(tmp_path):
+    settings = TrainingSettings(batch_size=999)
+    with pytest.raises(errors.InputError, match="batch_size=999"):
+        loop.fit(linear(), batches, 0, settings, tmp_path, lambda: (0, 1))
+
+
+def test_nothing_to_train_is_told(tmp_path):
+    model = linear()
+    model.trainable = False
+    with pytest.raises(errors.InputError, match="no trainable weights"):
+        fit(model, tmp_path)
+
+
+def test_convolutional_network_learns_digits(tmp_path):
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
+    images = np.repeat(digits.images[..., np.newaxis], 3, axis=-1) * 15
+    images = images.astype(np.float32)
+    train = tf.data.Dataset.from_tensor_slices(
+        (images[:1024], digits.target[:1024])
+    ).batch(64)
+    model = toys.chain(channels=(16, 32), classes=10)
+    settings = TrainingSettings(epochs=6, learning_rate=0.1, batch_size=64)
+
+    def validate():
+        answers = toys.outputs(model, images[1024:]).argmax(1)
+        return int((answers == digits.target[1024:]).sum()), len(answers)
+
+    epochs = loop.fit(
+        model, lambda epoch: train, 16, settings, tmp_path, validate
+    )
+    assert epochs[-1].correct / epochs[-1].total > 0.7

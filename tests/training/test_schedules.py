@@ -1,0 +1,50 @@
+import math
+
+import pytest
+
+from eagleeye_tf import errors
+from eagleeye_tf.training import schedules
+from eagleeye_tf.training.schedules import TrainingSettings
+
+
+def rate(settings, step, steps_per_epoch=10):
+    value = schedules.learning_rate(settings, steps_per_epoch)
+    return float(value(step)) if callable(value) else value
+
+
+def test_cosine_by_hand():
+    settings = TrainingSettings(epochs=4, learning_rate=0.2)
+    for step in (0, 10, 20, 40):
+        expected = 0.2 * (1 + math.cos(math.pi * step / 40)) / 2
+        assert rate(settings, step) == pytest.approx(expected, abs=1e-7)
+
+
+def test_step_is_the_papers():
+    """Divided by 10 at epochs 150 and 250 of 350 (supplement)."""
+    settings = TrainingSettings(epochs=350, learning_rate=0.1, schedule="step")
+    rates = [rate(settings, 10 * epoch + 5) for epoch in (149, 150, 249, 250)]
+    assert rates == pytest.approx([0.1, 0.01, 0.01, 0.001])
+
+
+def test_constant():
+    settings = TrainingSettings(learning_rate=0.3, schedule="constant")
+    assert rate(settings, 10_000) == 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("learning_rate", 0.0),
+        ("learning_rate", -1.0),
+        ("weight_decay", -1e-4),
+        ("momentum", 1.0),
+        ("label_smoothing", 1.0),
+        ("batch_size", 0),
+        ("seed", -1),
+        ("schedule", "linear"),
+    ],
+)
+def test_values_outside_their_range(name, value):
+    with pytest.raises(errors.InputError, match=f"^{name} is .*{value}"):
+        TrainingSettings(**{name: value})
