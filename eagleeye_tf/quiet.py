@@ -1,7 +1,8 @@
-"""Imports TensorFlow and Keras without its start-up messages. For programs only.
+"""Imports TensorFlow and Keras without their start-up messages.
 
-TensorFlow's C++ libraries write to the terminal before their own log level
-applies. What they say is shown after all if the import fails.
+For programs only. TensorFlow's C++ libraries write to the terminal before
+their own log level applies. What they say is shown after all if the import
+fails.
 """
 
 import contextlib
@@ -32,4 +33,8 @@ def silent_stderr():
 
 if "tensorflow" not in sys.modules:
     with silent_stderr():
-        import keras  # noqa: F401  (looks for GPUs)
+        import keras  # noqa: F401
+        import tensorflow as tf
+
+        # The first look for GPUs is reported, too.
+        tf.config.list_physical_devices()

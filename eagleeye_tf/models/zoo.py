@@ -25,6 +25,17 @@ def is_file(name):
     return name.endswith((".keras", ".h5")) or os.path.exists(name)
 
 
+def check_name(name):
+    """Raises InputError unless `build` knows a network of that name."""
+    application = getattr(keras.applications, name, None)
+    if name not in NETWORKS and not isinstance(application, types.FunctionType):
+        raise errors.InputError(
+            f"There is no model {name!r}: give the path of a .keras file, "
+            f"one of {', '.join(NETWORKS)}, or a network of "
+            "keras.applications such as MobileNet or ResNet50."
+        )
+
+
 def load_file(path):
     """Loads a user's model; code inside the file is never run.
 
@@ -80,13 +91,8 @@ def build(name, image_shape, num_classes, width=1.0, weights=None):
 
 def _application(name, image_shape, num_classes, weights):
     """A network of `keras.applications` behind its own `preprocess_input`."""
-    constructor = getattr(keras.applications, name, None)
-    if not isinstance(constructor, types.FunctionType):
-        raise errors.InputError(
-            f"There is no model {name!r}: give the path of a .keras file, "
-            f"one of {', '.join(NETWORKS)}, or a network of "
-            "keras.applications such as MobileNet or ResNet50."
-        )
+    check_name(name)
+    constructor = getattr(keras.applications, name)
     image = keras.Input(image_shape, name="image")
     local = weights not in (None, "imagenet")
     try:

@@ -5,7 +5,7 @@ import os
 import pathlib
 import sys
 
-from eagleeye_tf import quiet  # Before anything of TensorFlow.
+from eagleeye_tf import quiet  # noqa: F401  (before TensorFlow)
 
 # isort: split
 import keras
@@ -136,8 +136,15 @@ class Job:
 
     def trained_model(self):
         """The network to prune: `--model`, or what `train` made of it."""
+        path = self.trained_path()
+        if not zoo.is_file(_MODEL.value) and not path.exists():
+            raise errors.InputError(
+                f"{_MODEL.value} is not trained in {str(self.workdir)!r}: run "
+                "eagleeye_tf.train with this workdir first, or give the path "
+                "of a trained .keras file as --model."
+            )
         with self.distribution.scope():
-            return zoo.load_file(str(self.trained_path()))
+            return zoo.load_file(str(path))
 
     def trained_path(self):
         """Where the trained network lies, or will lie."""
@@ -205,10 +212,9 @@ def open_job():
 
 def distribution():
     """One replica for each GPU; one on the CPU where there are none."""
-    with quiet.silent_stderr():  # CUDA reports what it does not find.
-        gpus = tf.config.list_logical_devices("GPU")
-        devices = [gpu.name for gpu in gpus] or ["/cpu:0"]
-        return tf.distribute.MirroredStrategy(devices)
+    gpus = tf.config.list_logical_devices("GPU")
+    devices = [gpu.name for gpu in gpus] or ["/cpu:0"]
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def progress_bar(total, description, unit, initial=0):
@@ -220,6 +226,7 @@ def progress_bar(total, description, unit, initial=0):
         initial=initial,
         dynamic_ncols=True,
         smoothing=0.1,
+        delay=0.5,  # What fails at once shows its error alone.
     )
 
 
@@ -287,6 +294,7 @@ def _image_shape(source):
                 f"--image_size={size}."
             )
         return given
+    zoo.check_name(_MODEL.value)
     if _IMAGE_SIZE.value:
         return (_IMAGE_SIZE.value, _IMAGE_SIZE.value, 3)
     return (*(source.image_shape or (224, 224))[:2], 3)

@@ -154,9 +154,9 @@ def test_killed_search_ends_with_the_same_table(whole_job, tmp_path):
     assert log.read_text().count("\n") == 7
 
 
-def model_file(tmp_path, **kwargs):
+def model_file(tmp_path):
     path = tmp_path / "m.keras"
-    toys.chain(**kwargs).save(path)
+    toys.chain(classes=10).save(path)
     return f"--model={path}"
 
 
@@ -166,7 +166,8 @@ def test_wrong_input_is_one_clear_line(tmp_path):
     for arguments, message in [
         (["--model=resnet19", "--dataset=digits"], "no model 'resnet19'"),
         (["--model=resnet20", "--dataset=digits", "--max_ratio=1.3"], "1.3"),
-        (["--model=resnet20", "--dataset=digits", "--macs=0.01"], "macs"),
+        ([model_file(tmp_path), "--dataset=digits", "--macs=0.01"], "can have"),
+        (["--model=resnet20", "--dataset=digits"], "eagleeye_tf.train"),
     ]:
         done = run("eagleeye_tf.search", *arguments, workdir)
         assert done.returncode != 0

@@ -1,0 +1,86 @@
+"""Every recipe in flags/ is what its program takes."""
+
+import pathlib
+import re
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from eagleeye_tf.stages import finetune  # noqa: F401  (defines flags)
+from eagleeye_tf.stages import search
+from eagleeye_tf.stages import train  # noqa: F401  (defines flags)
+
+RECIPES = sorted((pathlib.Path(__file__).parents[1] / "flags").iterdir())
+ROOT_MODULES = {"eagleeye_tf": "__main__", "eagleeye_tf.train": "train"}
+
+
+class Job:
+    """What `search_settings` needs of a job."""
+
+    batch_size = 128
+    seed = 0
+
+
+@pytest.fixture
+def parsed():
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["test"])
+    with flagsaver.flagsaver():
+        yield lambda path: flags.FLAGS(["test", f"--flagfile={path}"])
+
+
+def head(path):
+    lines = path.read_text().splitlines()
+    return "\n".join(x[1:].strip() for x in lines if x.startswith("#"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_recipe(path, parsed):
+    rest = parsed(path)
+    assert rest == ["test"]
+    values = flags.FLAGS
+    assert values.model and values.dataset and values.workdir
+    command = re.search(
+        rf"python -m (\S+) --flagfile=flags/{path.name}", head(path)
+    )
+    assert command, "The head of a recipe gives its command."
+    assert command[1] in ROOT_MODULES
+    for word in ("Hardware:", "Expected"):
+        assert word in head(path)
+    if command[1] == "eagleeye_tf":
+        settings = search.search_settings(Job)
+        assert settings.macs is not None
+
+
+# Paper, section 4 and supplement: share of operations, R, candidates,
+# epochs, learning rate.
+@pytest.mark.parametrize(
+    ("name", "macs", "max_ratio", "candidates", "epochs", "rate"),
+    [
+        ("imagenet_resnet50_75", 0.75, 0.4, 1000, 120, 1e-2),
+        ("imagenet_resnet50_50", 0.5, 0.7, 1000, 120, 1e-2),
+        ("imagenet_resnet50_25", 0.25, 0.8, 1000, 120, 1e-2),
+        ("imagenet_mobilenet_v1_50", 0.5, 0.7, 1500, 120, 1e-2),
+        ("cifar10_mobilenet_v1_26m", 26.5e6, 0.7, 1500, 30, 1e-3),
+        ("cifar10_mobilenet_v1_12m", 12.1e6, 0.9, 1500, 30, 1e-3),
+        ("cifar10_mobilenet_v1_3m", 3.3e6, 0.95, 1500, 30, 1e-3),
+    ],
+)
+def test_hyperparameters_of_the_paper(
+    name, macs, max_ratio, candidates, epochs, rate, parsed
+):
+    (path,) = (p for p in RECIPES if p.stem == name)
+    parsed(path)
+    settings = search.search_settings(Job)
+    assert (settings.macs, settings.max_ratio) == (macs, max_ratio)
+    assert settings.num_candidates == candidates
+    values = flags.FLAGS
+    assert (values.epochs, values.learning_rate) == (epochs, rate)
+
+
+def test_unknown_flag_in_a_recipe_is_noticed(tmp_path, parsed):
+    path = tmp_path / "typo.flags"
+    path.write_text("--num_candidate=3\n")
+    with pytest.raises(flags.UnrecognizedFlagError):
+        parsed(path)
