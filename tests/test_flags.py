@@ -84,3 +84,13 @@ def test_unknown_flag_in_a_recipe_is_noticed(tmp_path, parsed):
     path.write_text("--num_candidate=3\n")
     with pytest.raises(flags.UnrecognizedFlagError):
         parsed(path)
+
+
+def test_ci_runs_the_readmes_command():
+    root = pathlib.Path(__file__).parents[1]
+    command = next(
+        line
+        for line in (root / "README.md").read_text().splitlines()
+        if "python -m pytest" in line
+    )
+    assert command in (root / ".ci" / "run").read_text().splitlines()
