@@ -1,7 +1,7 @@
 """Exports a network as SavedModel and `.keras`, and checks the export.
 
-    python -m eagleeye_tf.export --model=runs/resnet56/finetune/1/model.keras \\
-        --dataset=cifar10 --workdir=runs/resnet56
+    python -m eagleeye_tf.export --model=my_model.keras --dataset=cifar10 \\
+        --workdir=runs/resnet56
 
 Appears in `--workdir`: `export/saved_model/`, `export/model.keras`,
 `export/result.json` (largest difference between the two).

@@ -3,10 +3,11 @@
     python -m eagleeye_tf.finetune --model=resnet56.keras --dataset=cifar10 \\
         --epochs=30 --num_winners=1 --workdir=runs/resnet56
 
-Reads `search/` from `--workdir`. Appears there: `finetune/RANK/model.keras`,
-`finetune/RANK/epochs.jsonl`, and `finetune/result.json`, which names the best
-of them by sub-validation accuracy. Killed and started again, it goes on after
-the last whole epoch.
+Reads `search/` from `--workdir`. Appears there: `finetune/candidate_N/` with
+`model.keras` and `epochs.jsonl`, N being the candidate's number in the search
+log, and `finetune/result.json`, which names the best of them by
+sub-validation accuracy. Killed and started again, it goes on after the last
+whole epoch.
 """
 
 from absl import flags

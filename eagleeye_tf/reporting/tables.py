@@ -32,13 +32,15 @@ def search_summary(result, limit=10):
         limit: rows at most.
     """
     scored = result.candidates
+    scores = [c.score for c in scored]
+    vanilla = [c.vanilla_score for c in scored]
     lines = [
         candidates(scored, result.full_cost, limit),
         "",
         f"{len(scored)} candidates out of {result.drawn:,} strategies drawn; "
-        f"mean score {statistics.fmean(c.score for c in scored):.2%}, "
-        "mean vanilla score "
-        f"{statistics.fmean(c.vanilla_score for c in scored):.2%}.",
+        f"score: mean {statistics.fmean(scores):.2%}, best "
+        f"{max(scores):.2%}; vanilla score: mean "
+        f"{statistics.fmean(vanilla):.2%}, best {max(vanilla):.2%}.",
     ]
     if not result.has_batch_norm:
         lines.append(

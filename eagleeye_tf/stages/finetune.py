@@ -67,16 +67,28 @@ def finetune(job):
 
 def best_path(job, result):
     """The `.keras` file of the best fine-tuned winner."""
-    return job.workdir / "finetune" / str(result["best"]) / "model.keras"
+    best = next(w for w in result["winners"] if w["rank"] == result["best"])
+    return _directory(job, best["candidate"]["index"]) / "model.keras"
+
+
+def _directory(job, index):
+    """Named after the candidate: its rank changes when a search goes on."""
+    return job.workdir / "finetune" / f"candidate_{index}"
 
 
 def _finetune_one(job, pruner, candidate, rank, settings):
-    directory = job.workdir / "finetune" / str(rank)
-    fitting.claim(directory, job, settings, kept=candidate.kept)
+    directory = _directory(job, candidate.index)
+    fitting.claim(
+        directory,
+        job,
+        settings,
+        kept=candidate.kept,
+        model_fingerprint=engine.model_fingerprint(pruner.graph.model),
+    )
     known = workdir.read_json(directory / "result.json")
     if known is not None:
         common.say(f"Fine-tuned before: {directory / 'model.keras'}")
-        return known
+        return {**known, "rank": rank}
     with job.distribution.scope():
         model = pruner.prune(candidate.strategy)
     images, _ = job.data.arrays(job.data.calibration)

@@ -65,7 +65,8 @@ def test_summary():
     )
     text = tables.search_summary(result)
     assert "2 candidates out of 1,234 strategies drawn" in text
-    assert "mean score 62.75%, mean vanilla score 20.00%" in text
+    assert "; score: mean 62.75%, best 75.00%;" in text
+    assert "vanilla score: mean 20.00%, best 30.00%." in text
     assert "BatchNormalization" not in text
     result.has_batch_norm = False
     assert "all scores are vanilla" in tables.search_summary(result)

@@ -82,7 +82,8 @@ def test_best_winner_is_exported(whole_job):
     best = max(result["winners"], key=lambda w: (w["correct"], -w["rank"]))
     assert result["best"] == best["rank"]
     exported = (workdir / "export" / "model.keras").read_bytes()
-    source = workdir / "finetune" / str(best["rank"]) / "model.keras"
+    source = f"candidate_{best['candidate']['index']}/model.keras"
+    source = workdir / "finetune" / source
     assert exported == source.read_bytes()
 
 
