@@ -35,7 +35,7 @@ class Moments:
 
     def add(self, count, mean, variance):
         """Adds `count` examples of which mean and variance are known."""
-        if count == 0:  # The share of a replica in a ragged last batch.
+        if count == 0:
             return
         mean = np.asarray(mean, np.float64)
         variance = np.asarray(variance, np.float64)
@@ -96,7 +96,8 @@ def collect(model, batches, distribution):
 
     Args:
         model: built by `Pruner.prune(…, batch_statistics=True)` or
-            `with_batch_statistics`; its moving statistics are overwritten.
+            `with_batch_statistics`; its moving statistics are overwritten. A
+            layer that is called several times sees the values of all calls.
         batches: `tf.data.Dataset` of image batches.
         distribution: a `tf.distribute.Strategy`.
 
@@ -115,29 +116,34 @@ def collect(model, batches, distribution):
         return distribution.run(_batch_moments, args=(images,))
 
     def _batch_moments(images):
-        # BN writes the statistics of each replica's own share, which Keras
-        # does not aggregate: they are read in the replica, and merged below.
+        # Each replica tells what it saw of its own share, which Keras does
+        # not aggregate: all is merged below.
+        for layer in layers.values():
+            layer.observed = []
         model(batches_lib.never_empty(tf.cast(images, tf.float32)))
-        moments = [
-            (tf.identity(x.moving_mean), tf.identity(x.moving_variance))
-            for x in layers.values()
-        ]
-        return tf.shape(images)[0], moments
+        observed = [layer.observed for layer in layers.values()]
+        return tf.shape(images)[0], observed
 
     moments = {path: Moments() for path in layers}
     for images in batches:
-        counts, results = step(images)
-        counts = replicas.values(counts, distribution)
-        for path, (means, variances) in zip(layers, results, strict=True):
-            for share in zip(
-                counts,
-                replicas.values(means, distribution),
-                replicas.values(variances, distribution),
-                strict=True,
-            ):
-                moments[path].add(*(value.numpy() for value in share))
+        for sizes, observed in _by_replica(step(images), distribution):
+            if sizes == 0:  # The share of a replica in a ragged last batch.
+                continue
+            for path, calls in zip(layers, observed, strict=True):
+                for mean, variance, count in calls:
+                    moments[path].add(count, mean, variance)
     _check(moments)
     return moments
+
+
+def _by_replica(result, distribution):
+    """Splits a nested per-replica result: one of arrays for each replica."""
+    leaves = [
+        [value.numpy() for value in replicas.values(leaf, distribution)]
+        for leaf in tf.nest.flatten(result)
+    ]
+    for parts in zip(*leaves, strict=True):
+        yield tf.nest.pack_sequence_as(result, parts)
 
 
 def assign(model, moments):

@@ -8,6 +8,7 @@ import numpy as np
 from eagleeye_tf import errors
 from eagleeye_tf.pruning import layer_rules
 from eagleeye_tf.pruning import network
+from eagleeye_tf.pruning import rule_base
 from eagleeye_tf.pruning.labels import Channels
 from eagleeye_tf.pruning.labels import Labels
 
@@ -45,7 +46,7 @@ class LayerRecord:
     Attributes:
         path: its name; `"outer/inner"` inside a nested model.
         layer: the live layer; None for a raw operation.
-        rule: its `layer_rules.Rule`.
+        rule: its `rule_base.Rule`.
         trace: the rule's `Trace` of the first call.
         uses: `{weight name: multiplications of each value, all calls}`; None
             for a number that the static shapes do not tell.
@@ -53,8 +54,8 @@ class LayerRecord:
 
     path: str
     layer: object
-    rule: layer_rules.Rule
-    trace: layer_rules.Trace
+    rule: rule_base.Rule
+    trace: rule_base.Trace
     uses: dict
 
 
@@ -64,6 +65,8 @@ class ChannelGraph:
     Attributes:
         model: the model; never changed.
         records: `{path: LayerRecord}` in topological order.
+        nested_inputs: `{path: Channels}` of the inputs of nested models, at
+            their first call.
         groups: tuple of `ChannelGroup` in topological order.
         frozen: tuple of `FrozenChannels` in topological order.
 
@@ -74,6 +77,7 @@ class ChannelGraph:
     def __init__(self, model):
         self.model = model
         self.records = {}
+        self.nested_inputs = {}
         self._labels = Labels()
         self._trace_model(network.as_functional(model))
         self._class_of = self._labels.classes()
@@ -130,6 +134,10 @@ class ChannelGraph:
             path = prefix + call.name
             if network.is_functional(call.layer):
                 nested = network.read(network.as_functional(call.layer))
+                for ref, channels in zip(nested.inputs, entering, strict=True):
+                    self.nested_inputs.setdefault(
+                        f"{path}/{ref.key[0]}", channels
+                    )
                 leaving = self._trace_calls(nested, path + "/", entering)
             else:
                 leaving = self._trace_call(
@@ -168,11 +176,18 @@ class ChannelGraph:
 
     def _tie_calls(self, first, second):
         """A layer called twice has one kernel: tie what its axes follow."""
-        for name, weight in first.weights.items():
-            for axis, labels in weight.axes.items():
-                self._labels.tie(labels, second.weights[name].axes[axis])
-        for a, b in zip(first.widths, second.widths, strict=True):
-            self._labels.tie(a, b)
+        pairs = [
+            (labels, second.weights[name].axes.get(axis, labels))
+            for name, weight in first.weights.items()
+            for axis, labels in weight.axes.items()
+        ]
+        pairs += zip(first.widths, second.widths, strict=False)
+        for a, b in pairs:
+            if len(a) == len(b):
+                self._labels.tie(a, b)
+            else:
+                for labels in (a, b):
+                    self._labels.freeze(labels, "a layer serves two widths")
 
     def _frozen_classes(self):
         """`{class: reason}`, the reason that was found first."""

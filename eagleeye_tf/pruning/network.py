@@ -6,6 +6,7 @@ running its layers once more would add nodes to them (and make
 `layer.output` ambiguous for the owner of the model).
 """
 
+import copy
 import dataclasses
 
 import keras
@@ -104,9 +105,42 @@ def is_functional(model):
     return "layers" in config and "input_layers" in config
 
 
+def config_of(functional):
+    """The config of a functional model, to read or to edit.
+
+    Raises:
+        InputError: if Keras wrote a graph that it could not read itself.
+    """
+    config = copy.deepcopy(functional.get_config())
+    calls = {e["name"]: len(e["inbound_nodes"]) for e in config["layers"]}
+
+    def repaired(structure):
+        if isinstance(structure, dict):
+            return {k: repaired(v) for k, v in structure.items()}
+        if not _is_key(structure):
+            return [repaired(item) for item in structure]
+        name, index, output = structure
+        if index < max(calls[name], 1):
+            return [name, index, output]
+        if calls[name] > 1:
+            raise errors.InputError(
+                f"Model {functional.name!r} gives an output of "
+                f"{name!r}, which is called several times here and elsewhere, "
+                "and Keras does not write down which call that is. Build the "
+                "model with layers of its own."
+            )
+        # Keras counts calls in other models, too, when an output of a nested
+        # model is an output of this one.
+        return [name, 0, output]
+
+    for key in ("input_layers", "output_layers"):
+        config[key] = repaired(config[key])
+    return config
+
+
 def read(functional):
     """Reads the calls of a functional model (see `as_functional`)."""
-    config = functional.get_config()
+    config = config_of(functional)
     layers = {layer.name: layer for layer in functional.layers}
     output_keys = _history_keys(config["output_layers"])
     shapes = {}
@@ -189,7 +223,8 @@ def _tensor_refs(value):
                 tuple(config["keras_history"]), tuple(config["shape"])
             )
             return
-        value = list(value.values())
+        # The order in which Keras flattens dictionaries.
+        value = [value[key] for key in sorted(value)]
     if isinstance(value, (list, tuple)):
         for item in value:
             yield from _tensor_refs(item)
@@ -199,6 +234,14 @@ def _history_keys(structure):
     """`[name, call, output]` triples of a config's inputs or outputs."""
     if isinstance(structure, dict):
         structure = [structure[key] for key in sorted(structure)]
-    if len(structure) == 3 and isinstance(structure[0], str):
+    if _is_key(structure):
         return [tuple(structure)]
     return [key for item in structure for key in _history_keys(item)]
+
+
+def _is_key(structure):
+    return (
+        isinstance(structure, (list, tuple))
+        and len(structure) == 3
+        and isinstance(structure[0], str)
+    )

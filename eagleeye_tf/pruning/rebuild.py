@@ -1,12 +1,13 @@
 """(model, strategy) -> a really smaller model with the surviving weights."""
 
 import copy
-import inspect
 
 import keras
 import numpy as np
 
+from eagleeye_tf.pruning import batch_statistics as batch_statistics_lib
 from eagleeye_tf.pruning import importance as importance_lib
+from eagleeye_tf.pruning import live_code
 from eagleeye_tf.pruning import network
 from eagleeye_tf.pruning.channel_graph import ChannelGraph
 from eagleeye_tf.pruning.strategy import PruningStrategy
@@ -101,75 +102,60 @@ def rebuild(graph, keep, batch_statistics=False):
     """
     model = graph.model
     source = network.as_functional(model) if batch_statistics else model
-    config = copy.deepcopy(source.get_config())
+    if isinstance(source, keras.Sequential):
+        config = copy.deepcopy(source.get_config())
+    else:
+        config = network.config_of(source)
+    code = live_code.LiveCode(model)
     if batch_statistics:
-        _open_sequentials(config, source)
-    _resize_layers(config, "", graph, keep)
+        batch_statistics_lib.open_sequentials(config, source)
+        code.objects.update(batch_statistics_lib.own_classes(model))
+    _edit_layers(config, "", graph, keep, code)
     if batch_statistics:
-        _use_batch_statistics(config, source)
-    with keras.saving.custom_object_scope(_own_classes(model)):
+        batch_statistics_lib.use_batch_statistics(config, source)
+    with keras.saving.custom_object_scope(code.objects):
         smaller = type(source).from_config(config)
+    smaller.dtype_policy = model.dtype_policy
     _copy_weights(graph, keep, smaller)
     return smaller
 
 
-def _resize_layers(config, prefix, graph, keep):
+def _edit_layers(config, prefix, graph, keep, code):
+    # What Keras knows of built shapes is no longer true once a layer is cut;
+    # each layer is built anew when the graph calls it.
+    config.pop("build_input_shape", None)
     for entry in config["layers"]:
-        # What Keras knows of built shapes is no longer true once a layer is
-        # cut; the layer is built anew when the graph calls it.
         entry.pop("build_config", None)
         path = prefix + (entry.get("name") or entry["config"]["name"])
         if "layers" in entry["config"]:
-            _resize_layers(entry["config"], path + "/", graph, keep)
+            _edit_layers(entry["config"], path + "/", graph, keep, code)
+        if path in graph.nested_inputs:
+            _resize_input(entry["config"], graph.nested_inputs[path], keep)
         record = graph.records.get(path)
         if record is not None:
             entry["config"] = record.rule.resize(
                 entry["config"], record.trace, keep
             )
+            code.insert(path, entry["config"])
+            _free_initializers(entry["config"])
 
 
-def _open_sequentials(config, functional):
-    """Nested Sequential models become functional: their calls take kwargs."""
-    layers = {layer.name: layer for layer in functional.layers}
-    for entry in config["layers"]:
-        layer = layers.get(entry["name"])
-        if not network.is_functional(layer):
+def _resize_input(config, channels, keep):
+    """The input of a nested model takes the channels that are left."""
+    shape = list(config["batch_shape"])
+    if shape[channels.axis] is not None:
+        shape[channels.axis] = int(keep(channels.labels).sum())
+    config["batch_shape"] = shape
+
+
+def _free_initializers(config):
+    """Initial values that are listed one by one do not fit a cut weight."""
+    for key, value in config.items():
+        if not key.endswith("_initializer") or not isinstance(value, dict):
             continue
-        nested = network.as_functional(layer)
-        entry.update(keras.saving.serialize_keras_object(nested))
-        _open_sequentials(entry["config"], nested)
-
-
-def _use_batch_statistics(config, functional):
-    """Edits a functional config; see `Pruner.prune`."""
-    layers = {layer.name: layer for layer in functional.layers}
-    for entry in config["layers"]:
-        layer = layers.get(entry["name"])
-        is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
-        if is_batch_norm:
-            # Without momentum the moving statistics are the batch's own.
-            entry["config"].update(momentum=0.0, trainable=True)
-            if "renorm" in entry["config"]:
-                entry["config"]["renorm"] = False
-        if network.is_functional(layer):
-            _use_batch_statistics(entry["config"], network.as_functional(layer))
-        elif layer is not None and _takes_training(layer):
-            for node in entry["inbound_nodes"]:
-                node["kwargs"]["training"] = is_batch_norm
-
-
-def _takes_training(layer):
-    return "training" in inspect.signature(layer.call).parameters
-
-
-def _own_classes(model):
-    """`{name: class}` of the layers that do not come with Keras."""
-    classes = {type(layer) for _, layer in network.all_layers(model)}
-    return {
-        c.__name__: c
-        for c in classes
-        if c is not getattr(keras.layers, c.__name__, None)
-    }
+        listed = value.get("config", {}).get("value")
+        if isinstance(listed, (list, dict)):
+            config[key] = "zeros"
 
 
 def _copy_weights(graph, keep, smaller):
@@ -194,6 +180,11 @@ def _cut_weights(layer, weights, trace, keep):
     cut = []
     for variable, value in zip(layer.weights, weights, strict=True):
         for axis, labels in axes_of.get(id(variable), {}).items():
+            if len(labels) != value.shape[axis]:
+                raise RuntimeError(
+                    f"Weight {variable.path!r} has {value.shape[axis]} "
+                    f"channels along axis {axis}, its rule {len(labels)}."
+                )
             value = np.compress(keep(labels), value, axis=axis)
         cut.append(value)
     return cut

@@ -1,0 +1,166 @@
+"""What a layer rule is, and what rules have in common.
+
+A rule answers two questions. `trace`: given the channels that enter a call,
+which channels leave it, along which axes its weights follow them, and how
+often each weight is multiplied. `resize`: which config makes the layer fit
+once some channels are gone.
+"""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+
+from eagleeye_tf.pruning.labels import Channels
+
+
+@dataclasses.dataclass(frozen=True)
+class Weight:
+    """How one weight of a layer follows the channels.
+
+    Attributes:
+        axes: `{axis of the weight: labels along it}`; other axes stay.
+        uses: how often each of its values is multiplied for one example
+            (output positions of a convolution); 0 for biases and the like.
+        filter_axis: the axis along which its slices are filters, whose norm
+            ranks the channels; None for weights that only follow.
+    """
+
+    axes: dict
+    uses: int = 0
+    filter_axis: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """What a rule finds out about one call.
+
+    Attributes:
+        outputs: the `Channels` of each output.
+        weights: `{attribute name: Weight}`; weights not named stay whole.
+        widths: labels whose kept number the rule's `resize` needs.
+    """
+
+    outputs: tuple
+    weights: dict = dataclasses.field(default_factory=dict)
+    widths: tuple = ()
+
+
+class Rule:
+    """Base: an operation whose output has the channels of its only input.
+
+    Attributes:
+        many_inputs: whether `trace` takes any number of inputs; a call with
+            several tensors of a rule for one is treated as unknown.
+    """
+
+    many_inputs = False
+
+    def trace(self, call, inputs, labels):
+        """Returns the `Trace` of `call` given its inputs' `Channels`.
+
+        Args:
+            call: a `Call` whose `name` is the layer's path.
+            inputs: tuple of `Channels`, one per input tensor.
+            labels: the `Labels` to tie, freeze and make.
+        """
+        (x,) = inputs
+        shape = call.output_shapes[0]
+        if len(shape) <= x.axis or shape[x.axis] != len(x.labels):
+            reason = f"{call.name} changes the number of channels"
+            return frozen_trace(call, inputs, labels, reason)
+        return Trace((Channels(x.labels, x.axis, shape),))
+
+    def resize(self, config, trace, kept):
+        """Returns `config` for the cut layer.
+
+        Args:
+            config: the layer's config; not changed.
+            trace: what `trace` returned for the layer's first call.
+            kept: function from labels to a bool array, True where they stay.
+        """
+        return config
+
+
+class NoRule(Rule):
+    """Anything unknown: nothing that enters or leaves it is removed."""
+
+    many_inputs = True
+
+    def trace(self, call, inputs, labels):
+        reason = f"{call.name} ({call.class_name}) has no rule"
+        return frozen_trace(call, inputs, labels, reason)
+
+
+def frozen_trace(call, inputs, labels, reason, weights=None):
+    """The `Trace` of a call around which no channel may be removed."""
+    for x in inputs:
+        labels.freeze(x.labels, reason)
+    outputs = []
+    for index in range(1 + max(call.output_shapes, default=-1)):
+        shape = call.output_shapes.get(index, ())
+        size = shape[-1] if len(shape) > 1 and shape[-1] else 0
+        leaving = labels.new(size)
+        labels.freeze(leaving, reason)
+        outputs.append(Channels(leaving, max(len(shape) - 1, 0), shape))
+    return Trace(tuple(outputs), weights or {})
+
+
+def along(x, axis, call, labels):
+    """Labels of `x` along `axis`; frozen ones if its channels lie elsewhere."""
+    if x.axis == axis:
+        return x.labels
+    reason = f"{call.name} works across another axis than the channels"
+    labels.freeze(x.labels, reason)
+    other = labels.new(x.shape[axis] or 0)
+    labels.freeze(other, reason)
+    return other
+
+
+def data_axis(config, x):
+    """Channel axis that a layer's `data_format` stands for."""
+    first = config.get("data_format") == "channels_first"
+    return 1 if first else len(x.shape) - 1
+
+
+def positions(call, config):
+    """Output positions in space of a convolution, for one example."""
+    shape = call.output_shapes[0]
+    first = config.get("data_format") == "channels_first"
+    return product(shape[2:] if first else shape[1:-1], call)
+
+
+def product(dimensions, call):
+    """Product of static dimensions; None if one of them is unknown."""
+    return None if None in dimensions else math.prod(dimensions)
+
+
+def folded(x):
+    """Labels of `x` (batch, …) once all axes behind the batch are one."""
+    inner = math.prod(x.shape[x.axis + 1 :])
+    outer = math.prod(x.shape[1 : x.axis])
+    return np.tile(np.repeat(x.labels, inner), outer)
+
+
+def check_activation(call, channels, labels):
+    """Freezes `channels` unless the layer's activation is element-wise."""
+    activation = getattr(call.layer, "activation", None)
+    if activation is not None and activation not in _ELEMENT_WISE:
+        labels.freeze(
+            channels,
+            f"the activation of {call.name} is not known to treat each "
+            "channel alone",
+        )
+
+
+# All of Keras' own but softmax, log_softmax, sparsemax and glu.
+_ELEMENT_WISE = tuple(
+    getattr(keras.activations, name)
+    for name in (
+        "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu "
+        "hard_tanh leaky_relu linear log_sigmoid mish relu relu6 selu sigmoid "
+        "silu soft_shrink softplus softsign sparse_plus sparse_sigmoid "
+        "squareplus tanh tanh_shrink threshold"
+    ).split()
+)
