@@ -31,7 +31,7 @@ for _module in (common, fitting, train, search, finetune):
 def main():
     job = common.open_job()
     search.search_settings(job)  # Wrong flags are told before any training.
-    if job.needs_training():
+    if not job.has_file():
         train.train(job)
     found = search.search(job)
     common.say(tables.search_summary(found))

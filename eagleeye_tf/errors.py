@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message names the rule, the value received and the way out, in one
     line: programs print it as it is and end with exit code 2.
     """
+
+
+class ExportError(RuntimeError):
+    """What was exported does not compute what the Keras model computes."""

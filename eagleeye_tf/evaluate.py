@@ -10,6 +10,7 @@ from absl import flags
 
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import evaluate
+from eagleeye_tf.stages import recipes  # noqa: F401
 
 flags.adopt_module_key_flags(common)
 flags.adopt_module_key_flags(evaluate)

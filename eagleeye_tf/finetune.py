@@ -15,6 +15,7 @@ from absl import flags
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import fitting
+from eagleeye_tf.stages import recipes  # noqa: F401
 
 flags.adopt_module_key_flags(common)
 flags.adopt_module_key_flags(fitting)

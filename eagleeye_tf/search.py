@@ -10,6 +10,7 @@ goes on from it when it is killed), `search/result.json` (what was found).
 from absl import flags
 
 from eagleeye_tf.stages import common
+from eagleeye_tf.stages import recipes  # noqa: F401
 from eagleeye_tf.stages import search
 
 flags.adopt_module_key_flags(common)

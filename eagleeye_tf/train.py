@@ -12,6 +12,7 @@ from absl import flags
 
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import fitting
+from eagleeye_tf.stages import recipes  # noqa: F401
 from eagleeye_tf.stages import train
 
 flags.adopt_module_key_flags(common)

@@ -40,7 +40,9 @@ def randomise(model, seed=0):
     """
     generator = np.random.default_rng(seed)
     for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
+        if isinstance(layer, keras.Model):
+            randomise(layer, seed + 1)
+        elif isinstance(layer, keras.layers.BatchNormalization):
             size = layer.moving_mean.shape
             layer.moving_mean.assign(np.zeros(size))
             layer.moving_variance.assign(generator.uniform(0.5, 2, size))

@@ -6,6 +6,7 @@ images are made from them last.
 """
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 from collections.abc import Callable
@@ -75,6 +76,10 @@ class Source:
         image_shape: (height, width, channels) if all images have one, else
             None.
         augmentation: the kind that suits it (see `images.AUGMENTATIONS`).
+        central_crop: whether evaluation looks at the central 87.5 % of a
+            picture, as is the custom for ImageNet.
+        fingerprint: changes when the data set does, as far as can be told
+            without reading all of a large one.
     """
 
     name: str
@@ -83,14 +88,17 @@ class Source:
     test: Examples
     image_shape: tuple | None
     augmentation: str
+    central_crop: bool
+    fingerprint: str
 
 
 def open_source(name, data_dir=None):
     """Opens a data set.
 
     Args:
-        name: "digits"; "folder", or the path of a folder; or the name of an
-            image classification set in TensorFlow Datasets.
+        name: "digits"; "folder", or the path of a folder with a separator in
+            it; or the name of an image classification set in TensorFlow
+            Datasets.
         data_dir: where TFDS keeps its data, or the folder itself.
 
     Raises:
@@ -99,7 +107,7 @@ def open_source(name, data_dir=None):
     """
     if name == "digits":
         return _open_digits()
-    if name == "folder" or os.path.isdir(name):
+    if name == "folder" or os.sep in name:
         folder = data_dir if name == "folder" else name
         if not folder:
             raise errors.InputError(
@@ -137,6 +145,8 @@ def _in_memory(name, class_names, train, test, augmentation):
         test=_array_examples(*test),
         image_shape=train[0].shape[1:],
         augmentation=augmentation,
+        central_crop=False,
+        fingerprint=_digest(*train, *test),
     )
 
 
@@ -179,6 +189,10 @@ def _open_folder(root):
         test=_file_examples(test),
         image_shape=None,
         augmentation="resized_crop_flip",
+        central_crop=True,
+        fingerprint=_digest(
+            *(f"{path} {os.path.getsize(path)}" for path, _ in train + test)
+        ),
     )
 
 
@@ -227,7 +241,7 @@ def _file_examples(files):
         for path in paths[start:stop]:
             try:
                 decode(path)
-            except tf.errors.OpError:
+            except tf.errors.OpError:  # No image, or not there any more.
                 return errors.InputError(
                     f"{path!r} is not a readable image (JPEG, PNG, BMP or "
                     "GIF): repair or remove it."
@@ -235,6 +249,19 @@ def _file_examples(files):
         return None
 
     return Examples(0, len(files), read, decode, blame)
+
+
+def _digest(*parts):
+    """SHA-256 of strings and arrays, as hex."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(
+            np.ascontiguousarray(data).data
+            if isinstance(data, np.ndarray)
+            else data
+        )
+    return digest.hexdigest()
 
 
 def _decode_bytes(encoded):
@@ -265,7 +292,16 @@ def _open_tfds(name, data_dir):
         _tfds_examples(tfds, builder, split, image_key, label_key)
         for split in (train_split, test_split)
     )
-    return Source(name, class_names, train, test, None, "resized_crop_flip")
+    return Source(
+        name=name,
+        class_names=class_names,
+        train=train,
+        test=test,
+        image_shape=None,
+        augmentation="resized_crop_flip",
+        central_crop=True,
+        fingerprint=_digest(info.full_name, str(train_split), str(test_split)),
+    )
 
 
 def _tfds_builder(tfds, name, data_dir):
@@ -280,7 +316,7 @@ def _tfds_builder(tfds, name, data_dir):
         return builder
     try:
         builder.download_and_prepare()
-    except Exception as error:  # noqa: BLE001  (whatever a download can do)
+    except Exception as error:  # A download fails in any way.
         raise errors.InputError(
             f"{name!r} is not in {builder.data_dir} and could not be "
             f"downloaded ({type(error).__name__}): give data_dir, or prepare "

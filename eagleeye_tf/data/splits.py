@@ -1,5 +1,6 @@
 """Which examples serve which purpose; no example serves two."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -26,6 +27,8 @@ class Data:
         calibration: training examples that re-estimate BN statistics.
         sub_validation: training examples that score candidates.
         augmentation: kind of augmentation of training images.
+        central_crop: whether evaluation looks at the central part only.
+        fingerprint: changes when the data set does.
     """
 
     name: str
@@ -36,6 +39,8 @@ class Data:
     calibration: Examples
     sub_validation: Examples
     augmentation: str
+    central_crop: bool
+    fingerprint: str
 
     @property
     def num_classes(self):
@@ -44,7 +49,8 @@ class Data:
 
     def arrays(self, examples):
         """Un-augmented `(uint8 images, int64 labels)` as NumPy arrays."""
-        batches = list(self.batches(examples, batch_size=256))
+        with self.naming_unreadable():
+            batches = list(self.batches(examples, batch_size=256))
         images, labels = zip(*batches, strict=True)
         return (
             np.concatenate([x.numpy() for x in images]),
@@ -53,11 +59,11 @@ class Data:
 
     def batches(self, examples, batch_size):
         """Un-augmented batches (images, labels), the last may be smaller."""
-        central = self.augmentation == "resized_crop_flip"
+        shape, central = self.image_shape, self.central_crop
 
         def load(item, label):
             image = examples.decode(item)
-            return images_lib.fit(image, self.image_shape, central), label
+            return images_lib.fit(image, shape, central), label
 
         return (
             examples.items()
@@ -95,11 +101,28 @@ class Data:
             .prefetch(tf.data.AUTOTUNE)
         )
 
-    def unreadable(self):
-        """The InputError for the first unreadable image; None if all are."""
-        parts = (self.sub_validation, self.calibration, self.train, self.test)
-        found = (part.unreadable() for part in parts)
-        return next((error for error in found if error), None)
+    @contextlib.contextmanager
+    def naming_unreadable(self):
+        """Turns a failure to read into an InputError that names the image.
+
+        Images are read inside TensorFlow, whose error does not name them:
+        those of all parts are tried until one fails.
+        """
+        try:
+            yield
+        except (
+            tf.errors.InvalidArgumentError,
+            tf.errors.NotFoundError,
+        ) as error:
+            parts = (
+                self.calibration,
+                self.sub_validation,
+                self.train,
+                self.test,
+            )
+            found = (part.unreadable() for part in parts)
+            named = next((e for e in found if e), None)
+            raise named or error from error
 
 
 def split(
@@ -166,4 +189,6 @@ def split(
         calibration=train.part(sub_validation_images, held_out),
         sub_validation=train.part(0, sub_validation_images),
         augmentation=kind,
+        central_crop=source.central_crop,
+        fingerprint=source.fingerprint,
     )

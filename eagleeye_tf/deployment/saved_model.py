@@ -63,7 +63,7 @@ def export(model, path, images, tolerance=1e-4):
         The largest absolute difference of any output.
 
     Raises:
-        RuntimeError: if the outputs differ by more than the tolerance; what
+        ExportError: if the outputs differ by more than the tolerance; what
             was written is removed.
     """
     path = pathlib.Path(path)
@@ -76,7 +76,7 @@ def export(model, path, images, tolerance=1e-4):
     difference = float(np.abs(served - expected).max())
     if not difference <= tolerance * max(1.0, float(np.abs(expected).max())):
         shutil.rmtree(temporary)
-        raise RuntimeError(
+        raise errors.ExportError(
             f"The SavedModel's outputs differ from the Keras model's by "
             f"{difference:.3g}, more than {tolerance} of the largest output."
         )

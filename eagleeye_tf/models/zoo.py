@@ -21,8 +21,12 @@ NETWORKS = {
 
 
 def is_file(name):
-    """Whether `name` means a model file rather than a network to build."""
-    return name.endswith((".keras", ".h5")) or os.path.exists(name)
+    """Whether `name` means a model file rather than a network to build.
+
+    A file has a suffix or a separator: a folder that happens to be called
+    "resnet20" does not hide that network.
+    """
+    return name.endswith((".keras", ".h5")) or os.sep in name
 
 
 def check_name(name):
@@ -36,8 +40,13 @@ def check_name(name):
         )
 
 
-def load_file(path):
+def load_file(path, image_shape=None):
     """Loads a user's model; code inside the file is never run.
+
+    Args:
+        path: a `.keras` or `.h5` file.
+        image_shape: (height, width, channels) for a model that takes images
+            of any size; others keep theirs.
 
     Raises:
         InputError: if there is no such file, or Keras cannot read it.
@@ -45,14 +54,16 @@ def load_file(path):
     if not os.path.exists(path):
         raise errors.InputError(f"There is no model file {path!r}.")
     try:
-        return keras.models.load_model(path, compile=False)
-    except Exception as error:  # noqa: BLE001  (whatever a foreign file does)
-        reason = str(error).strip().splitlines() or [""]
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # A foreign file can fail in any way.
         raise errors.InputError(
             f"Keras cannot load {path!r} ({type(error).__name__}: "
-            f"{reason[0][:200]}). Custom layers must be registered with "
+            f"{_first_line(error)}). Custom layers must be registered with "
             "keras.saving.register_keras_serializable and imported first."
         ) from error
+    if image_shape and None in tuple(model.inputs[0].shape)[1:]:
+        return _with_image_shape(model, image_shape)
+    return model
 
 
 def build(name, image_shape, num_classes, width=1.0, weights=None):
@@ -101,11 +112,11 @@ def _application(name, image_shape, num_classes, weights):
             weights=None if local else weights,
             classes=num_classes,
         )
-    except (ValueError, OSError) as error:
+    except Exception as error:  # Downloads fail with bare exceptions.
         raise errors.InputError(
             f"keras.applications.{name} cannot be built for images "
             f"{tuple(image_shape)}, {num_classes} classes and weights "
-            f"{weights!r}: {error}"
+            f"{weights!r}: {_first_line(error)}"
         ) from error
     model = keras.Model(image, model.outputs[0], name=model.name)
     if local:
@@ -142,5 +153,23 @@ def _load_weights(model, path):
             model.load_weights(path)
     except ValueError as error:
         raise errors.InputError(
-            f"The weights in {path!r} do not fit {model.name!r}: {error}"
+            f"The weights in {path!r} do not fit {model.name!r}: "
+            f"{_first_line(error)}"
         ) from error
+
+
+def _with_image_shape(model, image_shape):
+    """The same model for images of one size, which makes its MACs known."""
+    config = model.get_config()
+    for entry in config["layers"]:
+        entry.pop("build_config", None)
+        if entry["class_name"] == "InputLayer":
+            entry["config"]["batch_shape"] = [None, *image_shape]
+    fixed = type(model).from_config(config)
+    fixed.set_weights(model.get_weights())
+    return fixed
+
+
+def _first_line(error):
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else "no reason given"

@@ -22,6 +22,8 @@ from eagleeye_tf.data import sources
 from eagleeye_tf.data import splits
 from eagleeye_tf.deployment import saved_model
 from eagleeye_tf.models import zoo
+from eagleeye_tf.pruning import network
+from eagleeye_tf.stages import workdir as workdir_lib
 
 _MODEL = flags.DEFINE_string(
     "model",
@@ -90,19 +92,6 @@ _SEED = flags.DEFINE_integer(
     "seed", 0, "Of strategies, weights, shuffling.", lower_bound=0
 )
 
-_SHARED_SETTINGS = (
-    "model",
-    "weights",
-    "width",
-    "dataset",
-    "image_size",
-    "calibration_images",
-    "sub_validation_images",
-    "augmentation",
-    "batch_size",
-    "seed",
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -123,7 +112,7 @@ class Job:
     seed: int
 
     def fresh_model(self):
-        """The model that `--model` names, not trained here yet."""
+        """The model that `--model` names, with `--weights` or fresh ones."""
         keras.utils.set_random_seed(self.seed)
         with self.distribution.scope():
             return zoo.build(
@@ -135,30 +124,61 @@ class Job:
             )
 
     def trained_model(self):
-        """The network to prune: `--model`, or what `train` made of it."""
+        """The network to prune: `--model`, or what `train` made of it.
+
+        Raises:
+            InputError: if it was not made yet, or made from another split,
+                in which today's sub-validation images were trained on.
+        """
         path = self.trained_path()
-        if not zoo.is_file(_MODEL.value) and not path.exists():
+        if not self.has_file() and not path.exists():
             raise errors.InputError(
                 f"{_MODEL.value} is not trained in {str(self.workdir)!r}: run "
                 "eagleeye_tf.train with this workdir first, or give the path "
                 "of a trained .keras file as --model."
             )
+        if not self.has_file():
+            known = workdir_lib.read_json(path.parent / "settings.json") or {}
+            split = self.split()
+            workdir_lib.require_same(path.parent, known, split, split)
         with self.distribution.scope():
-            return zoo.load_file(str(path))
+            return zoo.load_file(str(path), self.data.image_shape)
 
     def trained_path(self):
         """Where the trained network lies, or will lie."""
-        if zoo.is_file(_MODEL.value):
+        if self.has_file():
             return pathlib.Path(_MODEL.value)
         return self.workdir / "train" / "model.keras"
 
-    def needs_training(self):
-        """Whether a model was named rather than given."""
-        return not zoo.is_file(_MODEL.value) and not _WEIGHTS.value
+    def has_file(self):
+        """Whether `--model` is a file rather than a name."""
+        return zoo.is_file(_MODEL.value)
+
+    def has_weights(self):
+        """Whether a model given by name comes with weights."""
+        return bool(_WEIGHTS.value)
+
+    def split(self):
+        """What decides which image serves which purpose, as JSON."""
+        return {
+            "data": self.data.fingerprint,
+            "image_shape": list(self.data.image_shape),
+            "calibration_images": self.data.calibration.size,
+            "sub_validation_images": self.data.sub_validation.size,
+        }
 
     def settings(self):
-        """Common settings that a stage's files depend on."""
-        return {name: flags.FLAGS[name].value for name in _SHARED_SETTINGS}
+        """Common settings that a stage's files depend on, as JSON."""
+        return {
+            "model": _MODEL.value,
+            "weights": _WEIGHTS.value,
+            "width": _WIDTH.value,
+            "dataset": _DATASET.value,
+            "augmentation": self.data.augmentation,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            **self.split(),
+        }
 
     def validator(self, model):
         """Function that counts correct answers on the sub-validation set."""
@@ -173,7 +193,7 @@ class Job:
         batches = self.data.batches(self.data.test, self.batch_size)
         steps = -(-self.data.test.size // self.batch_size)
         bar = progress_bar(steps, description, "batch")
-        with bar:
+        with bar, self.data.naming_unreadable():
             return scoring.Scorer(model, batches, self.distribution).count(
                 on_batch=bar.update
             )
@@ -256,6 +276,8 @@ def run(main):
                 f"({_first_line(error.message)})",
                 3,
             )
+        except errors.ExportError as error:
+            _fail(str(error), 3)
         except (OSError, tf.errors.OpError) as error:
             _fail(f"The system refused: {_first_line(str(error))}", 3)
         except KeyboardInterrupt:
@@ -268,6 +290,13 @@ def run(main):
 def _image_shape(source):
     """The image shape the model takes, or that the data set has."""
     if zoo.is_file(_MODEL.value):
+        for flag in (_WIDTH, _WEIGHTS):
+            if flag.value != flag.default:
+                raise errors.InputError(
+                    f"--{flag.name} goes with a model given by name. "
+                    f"Received: --{flag.name}={flag.value} for the file "
+                    f"{_MODEL.value!r}."
+                )
         inputs, classes = _interface(_MODEL.value)
         shape = inputs[0][1:]
         if len(inputs) != 1 or len(shape) != 3:
@@ -305,9 +334,14 @@ def _interface(path):
     if os.path.isdir(path):
         served = saved_model.ServedModel(path)
         return [tuple(served.input_spec.shape)], served.classes
-    model = zoo.load_file(path)
-    inputs = [tuple(x.shape) for x in model.inputs]
-    return inputs, tuple(model.outputs[0].shape)[-1]
+    model = network.as_functional(zoo.load_file(path))
+    shapes = [tuple(x.shape) for x in model.outputs]
+    if len(shapes) != 1 or len(shapes[0]) != 2:
+        raise errors.InputError(
+            "The programs take models with one output (batch, classes). "
+            f"{path!r} has outputs {shapes}."
+        )
+    return [tuple(x.shape) for x in model.inputs], shapes[0][1]
 
 
 def _default(value, default):

@@ -9,7 +9,7 @@ from eagleeye_tf.stages import common
 def evaluate_model(job, path, description):
     """Test accuracy and cost of a `.keras` file, as JSON."""
     with job.distribution.scope():
-        model = zoo.load_file(str(path))
+        model = zoo.load_file(str(path), job.data.image_shape)
     correct, total = job.test(model, description)
     cost = cost_lib.cost(model)
     return {

@@ -1,7 +1,5 @@
 """Stage: exports a network as SavedModel and `.keras`, checked."""
 
-import shutil
-
 from eagleeye_tf.deployment import saved_model
 from eagleeye_tf.models import zoo
 from eagleeye_tf.stages import common
@@ -18,11 +16,11 @@ def export(job, path):
     directory.mkdir(parents=True, exist_ok=True)
     images, _ = job.data.arrays(job.data.calibration)
     difference = saved_model.export(
-        zoo.load_file(str(path)),
+        zoo.load_file(str(path), job.data.image_shape),
         directory / "saved_model",
         images[: job.batch_size],
     )
-    shutil.copyfile(path, directory / "model.keras")
+    workdir.copy(path, directory / "model.keras")
     result = {"source": str(path), "largest_difference": difference}
     workdir.write_json(directory / "result.json", result)
     return result

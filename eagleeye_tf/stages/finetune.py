@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 from absl import flags
 
 from eagleeye_tf import errors
@@ -39,6 +40,8 @@ def finetune(job):
             f"There is no finished search in {str(job.workdir)!r}: run "
             "eagleeye_tf.search with this workdir first."
         )
+    split = job.split()
+    workdir.require_same(job.workdir / "search", found["split"], split, split)
     model = job.trained_model()
     if engine.model_fingerprint(model) != found["model"]:
         raise errors.InputError(
@@ -89,6 +92,7 @@ def _finetune_one(job, pruner, candidate, rank, settings):
     if known is not None:
         common.say(f"Fine-tuned before: {directory / 'model.keras'}")
         return {**known, "rank": rank}
+    keras.utils.set_random_seed(job.seed)  # Of Dropout.
     with job.distribution.scope():
         model = pruner.prune(candidate.strategy)
     images, _ = job.data.arrays(job.data.calibration)

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import tensorflow as tf
 from absl import flags
 
 from eagleeye_tf.candidates import adaptive_bn
@@ -56,7 +55,8 @@ def fit(model, job, settings, directory, description):
     """Trains `model` on the job's data behind a progress bar.
 
     Several replicas leave BN statistics of which Keras keeps only the first
-    replica's: those are estimated anew at the end.
+    replica's: those are estimated anew at the end, and the last epoch's
+    validation is that of the model as it is then.
 
     Returns:
         List of `loop.Epoch`.
@@ -73,25 +73,26 @@ def fit(model, job, settings, directory, description):
         bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}", refresh=False)
         bar.refresh() if step == 0 else bar.update(0)
 
-    with bar:
-        try:
-            epochs = loop.fit(
-                model,
-                lambda epoch: data.training_batches(
-                    settings.batch_size, settings.seed, epoch
-                ),
-                steps,
-                settings,
-                directory,
-                job.validator(model),
-                job.distribution,
-                on_step,
-            )
-        except tf.errors.InvalidArgumentError as error:
-            raise data.unreadable() or error from error
+    validate = job.validator(model)
+    with bar, data.naming_unreadable():
+        epochs = loop.fit(
+            model,
+            lambda epoch: data.training_batches(
+                settings.batch_size, settings.seed, epoch
+            ),
+            steps,
+            settings,
+            directory,
+            validate,
+            job.distribution,
+            on_step,
+        )
     if job.distribution.num_replicas_in_sync > 1:
         images, _ = data.arrays(data.calibration)
         adaptive_bn.adapt_batch_norm(
             model, images, settings.batch_size, job.distribution
         )
+        correct, total = validate()
+        last = dataclasses.replace(epochs[-1], correct=correct, total=total)
+        epochs = [*epochs[:-1], last]
     return epochs

@@ -15,7 +15,8 @@ _MACS = flags.DEFINE_float(
     "macs",
     None,
     "Multiply-accumulates to leave: a share in (0, 1] of the network's own, "
-    "or an absolute number.",
+    "or an absolute number. By default 0.5, or any if --params is given. "
+    "--macs=1 --tolerance=1 sets no budget.",
     lower_bound=0.0,
 )
 _PARAMS = flags.DEFINE_float(
@@ -33,10 +34,18 @@ _NUM_CANDIDATES = flags.DEFINE_integer(
     "num_candidates", 100, "Strategies to score.", lower_bound=1
 )
 _MIN_RATIO = flags.DEFINE_float(
-    "min_ratio", 0.0, "Lower end of pruning ratios, in [0, 1)."
+    "min_ratio",
+    0.0,
+    "Lower end of pruning ratios, in [0, 1).",
+    lower_bound=0.0,
+    upper_bound=1.0,
 )
 _MAX_RATIO = flags.DEFINE_float(
-    "max_ratio", 0.7, "Upper end of pruning ratios, in [0, 1)."
+    "max_ratio",
+    0.7,
+    "Upper end of pruning ratios, in [0, 1).",
+    lower_bound=0.0,
+    upper_bound=1.0,
 )
 _IMPORTANCE = flags.DEFINE_enum(
     "importance",
@@ -63,11 +72,14 @@ def search_settings(job):
     """The `SearchSettings` that the flags describe.
 
     Raises:
-        InputError: if there is no budget, or a ratio is outside [0, 1).
+        InputError: if a value is outside its range.
     """
+    macs = _MACS.value
+    if macs is None and _PARAMS.value is None:
+        macs = 0.5
     uniform = _ALGORITHM.value == "uniform"
     return engine.SearchSettings(
-        macs=_MACS.value,
+        macs=macs,
         params=_PARAMS.value,
         tolerance=_TOLERANCE.value,
         num_candidates=1 if uniform else _NUM_CANDIDATES.value,
@@ -106,7 +118,10 @@ def search(job):
             job.distribution,
             on_candidate,
         )
-    summary = _summary(model, result, settings)
+    summary = {
+        "split": job.split(),
+        **_summary(model, result, settings),
+    }
     workdir.write_json(job.workdir / "search" / "result.json", summary)
     return result
 

@@ -2,6 +2,7 @@
 
 from absl import flags
 
+from eagleeye_tf import errors
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import fitting
 from eagleeye_tf.stages import workdir
@@ -28,8 +29,16 @@ _WEIGHT_DECAY = flags.DEFINE_float(
 
 
 def train(job):
-    """Trains the job's named model; does nothing if that was done."""
-    path = job.workdir / "train" / "model.keras"
+    """Trains the job's named model; does nothing if that was done.
+
+    A model that comes with weights is made, and not trained.
+    """
+    path = job.trained_path()
+    if job.has_weights():
+        workdir.claim(path.parent, job.settings())
+        if not path.exists():
+            workdir.save_model(job.fresh_model(), path)
+        return path
     settings = schedules.TrainingSettings(
         epochs=_EPOCHS.value,
         learning_rate=_LEARNING_RATE.value,
@@ -52,4 +61,11 @@ def train(job):
 
 
 def main():
-    train(common.open_job())
+    job = common.open_job()
+    if job.has_file():
+        raise errors.InputError(
+            "Training takes a model by name, such as --model=mobilenet_v1; "
+            "to train a file on, see eagleeye_tf.finetune. Received: "
+            f"--model={job.trained_path()}."
+        )
+    train(job)

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 
 from eagleeye_tf import errors
 
@@ -44,6 +45,16 @@ def save_model(model, path):
     os.replace(temporary, path)
 
 
+def copy(source, path):
+    """Copies a file; an older copy is replaced once the new one is whole."""
+    path = pathlib.Path(path)
+    if path.exists() and path.samefile(source):
+        return
+    temporary = path.with_name(path.name + ".tmp")
+    shutil.copyfile(source, temporary)
+    os.replace(temporary, path)
+
+
 def claim(directory, settings):
     """Ties a folder to the settings that its files were made with.
 
@@ -60,7 +71,12 @@ def claim(directory, settings):
     if known is None:
         write_json(path, settings)
         return
-    for key in sorted({*known, *settings}):
+    require_same(directory, known, settings, {*known, *settings})
+
+
+def require_same(directory, known, settings, keys):
+    """Raises InputError if two dicts of settings differ in one of `keys`."""
+    for key in sorted(keys):
         if known.get(key) != settings.get(key):
             raise errors.InputError(
                 f"{str(directory)!r} was made with {key}={known.get(key)!r}, "

@@ -107,10 +107,19 @@ def _optimizer(model, settings, steps_per_epoch):
         momentum=settings.momentum,
         nesterov=settings.momentum > 0,
     )
-    if model.compute_dtype == "float16":
+    if _uses_float16(model):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(model.trainable_variables)
     return optimizer
+
+
+def _uses_float16(model):
+    """Whether any layer computes in float16, whose gradients underflow."""
+    return any(
+        layer.compute_dtype == "float16"
+        or (isinstance(layer, keras.Model) and _uses_float16(layer))
+        for layer in model.layers
+    )
 
 
 def _gives_probabilities(model, batches):
@@ -138,16 +147,16 @@ def _loss(settings, probabilities):
 def _train_step(model, optimizer, loss_of, settings, distribution, spec):
     count = distribution.num_replicas_in_sync
     variables = model.trainable_variables
-    decayed = [v for v in variables if len(v.shape) > 1]
+    kernels = [v for v in variables if "kernel" in v.name]
 
     def replica_step(images, labels):
         with tf.GradientTape() as tape:
             outputs = model(tf.cast(images, tf.float32), training=True)
             loss = tf.reduce_sum(loss_of(labels, outputs))
             loss /= settings.batch_size
-            penalty = tf.add_n([tf.nn.l2_loss(v) for v in decayed])
+            penalty = sum(map(tf.nn.l2_loss, kernels), tf.zeros(()))
             penalty = settings.weight_decay * penalty
-            penalty += tf.add_n([tf.zeros(()), *model.losses])
+            penalty += sum(model.losses, tf.zeros(()))
             objective = optimizer.scale_loss(loss + penalty / count)
         gradients = tape.gradient(objective, variables)
         optimizer.apply(gradients, variables)
@@ -171,8 +180,14 @@ class _Records:
         directory.mkdir(parents=True, exist_ok=True)
         self._log = directory / "epochs.jsonl"
         self._done = tf.Variable(0, dtype=tf.int64, trainable=False)
+        # Keras does not track the states of random generators (Dropout).
+        weights = {id(weight) for weight in model.weights}
+        states = [v.value for v in model.variables if id(v) not in weights]
         checkpoint = tf.train.Checkpoint(
-            model=model, optimizer=optimizer, epochs=self._done
+            model=model,
+            optimizer=optimizer,
+            epochs=self._done,
+            random_states=states,
         )
         self._manager = tf.train.CheckpointManager(
             checkpoint, str(directory / "checkpoints"), max_to_keep=1

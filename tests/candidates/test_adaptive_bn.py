@@ -147,6 +147,45 @@ def test_nested_sequential():
     check(inner, images)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_layer_called_twice_sees_the_values_of_both_calls(nested):
+    image = keras.Input(SHAPE)
+    layer = layers.BatchNormalization(name="bn")
+    shared = layer
+    if nested:
+        shared = keras.Sequential([keras.Input(SHAPE), layer], name="twin")
+    x = layers.Add()([shared(image), shared(layers.Rescaling(10)(image))])
+    model = keras.Model(image, layers.Flatten()(x))
+    images = pictures(13)
+    ee.adapt_batch_norm(model, images, 4)
+    both = np.concatenate([images, 10 * images])
+    check(shared if nested else model, both)
+
+
+def test_calls_on_different_sizes_weigh_what_they_hold():
+    image = keras.Input((6, 6, 3))
+    layer = layers.BatchNormalization(name="bn")
+    corner = layers.Cropping2D(2)(image)
+    x = [layers.Flatten()(layer(image)), layers.Flatten()(layer(corner))]
+    model = keras.Model(image, layers.Concatenate()(x))
+    images = np.random.default_rng(0).normal(3, 2, (9, 6, 6, 3))
+    images[:, 2:4, 2:4] += 5
+    ee.adapt_batch_norm(model, images.astype(np.float32), 4)
+    values = np.concatenate(
+        [images.reshape(-1, 3), images[:, 2:4, 2:4].reshape(-1, 3)]
+    )
+    np.testing.assert_allclose(layer.moving_mean, values.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, values.var(0), rtol=1e-5)
+
+
+def test_synchronized_layers_on_a_ragged_batch(two_replicas):
+    with two_replicas.scope():
+        model = bn_first(synchronized=True)
+    images = pictures(5)  # 4 and 1: the second replica has nothing left.
+    ee.adapt_batch_norm(model, images, 4, two_replicas)
+    check(model, images)
+
+
 def test_mixed_precision_keeps_float32_statistics():
     model = bn_first(dtype="mixed_bfloat16")
     images = np.round(pictures(12))

@@ -122,6 +122,35 @@ def test_killed_and_continued_equals_uninterrupted(tmp_path):
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4]
 
 
+def test_continued_with_dropout_equals_uninterrupted(tmp_path):
+    def noisy():
+        keras.utils.set_random_seed(2)
+        x = keras.Input((5,))
+        y = layers.Dense(2)(layers.Dropout(0.5)(layers.Dense(8)(x)))
+        return keras.Model(x, y)
+
+    expected = fit(noisy(), tmp_path / "whole", epochs=3)
+
+    def die(epoch, step, loss):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(noisy(), tmp_path / "killed", epochs=3, on_step=die)
+    assert fit(noisy(), tmp_path / "killed", epochs=3) == expected
+
+
+def test_only_kernels_decay(tmp_path):
+    """Neither BN parameters nor slopes of PReLU; and none need be there."""
+    x = keras.Input((5,))
+    y = layers.PReLU(alpha_initializer="ones")(layers.BatchNormalization()(x))
+    model = keras.Model(x, layers.Dense(2, trainable=False)(y))
+    model.layers[-1].kernel.assign(np.zeros((5, 2)))  # No other gradient.
+    fit(model, tmp_path, weight_decay=1.0)
+    np.testing.assert_array_equal(model.layers[2].alpha, np.ones(5))
+    np.testing.assert_array_equal(model.layers[1].gamma, np.ones(5))
+
+
 def test_finished_training_is_not_repeated(tmp_path):
     model = linear()
     first = fit(model, tmp_path)
@@ -155,9 +184,22 @@ def test_mixed_float16_trains(tmp_path):
     x = keras.Input((5,))
     y = layers.Dense(2, dtype="mixed_float16")(x)
     model = keras.Model(x, y)
-    model.dtype_policy = keras.DTypePolicy("mixed_float16")
-    epochs = fit(model, tmp_path, epochs=4)
+    scales = []
+    epochs = fit(
+        model,
+        tmp_path,
+        epochs=4,
+        on_step=lambda *_: scales.append(loop._uses_float16(model)),
+    )
+    assert all(scales)
     assert epochs[-1].loss < epochs[0].loss
+    names = [
+        name
+        for name, _ in tf.train.list_variables(
+            tf.train.latest_checkpoint(tmp_path / "checkpoints")
+        )
+    ]
+    assert any("inner_optimizer" in name for name in names)
 
 
 def test_diverging_loss_is_told(tmp_path):
