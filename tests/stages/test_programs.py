@@ -166,7 +166,7 @@ def test_wrong_input_is_one_clear_line(tmp_path):
     workdir = f"--workdir={tmp_path / 'w'}"
     for arguments, message in [
         (["--model=resnet19", "--dataset=digits"], "no model 'resnet19'"),
-        (["--model=resnet20", "--dataset=digits", "--max_ratio=1.3"], "1.3"),
+        (["--model=resnet20", "--dataset=digits", "--max_ratio=1"], "[0, 1)"),
         ([model_file(tmp_path), "--dataset=digits", "--macs=0.01"], "can have"),
         (["--model=resnet20", "--dataset=digits"], "eagleeye_tf.train"),
     ]:
@@ -175,6 +175,20 @@ def test_wrong_input_is_one_clear_line(tmp_path):
         assert "Traceback" not in done.stderr
         lines = done.stderr.strip().splitlines()
         assert len(lines) == 1 and message in lines[0], done.stderr
+
+
+def test_recipe_of_the_whole_job_serves_one_stage(whole_job):
+    workdir, done = whole_job
+    again = run("eagleeye_tf.search", *TINY, f"--workdir={workdir}")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.strip() in done.stdout
+
+
+def test_ratio_outside_its_range():
+    done = run("eagleeye_tf.search", "--max_ratio=1.3")
+    assert done.returncode == 1
+    assert "--max_ratio=1.3" in done.stderr and "[0.0, 1.0]" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_unknown_flag():
