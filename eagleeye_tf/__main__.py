@@ -47,14 +47,14 @@ def main():
     ]
     workdir.write_json(job.workdir / "evaluation.json", evaluation)
     text = report.job_report(
-        f"{job.trained_path().stem} on {job.data.name}",
+        f"{job.model_name()} on {job.data.name}",
         shlex.join(["python", "-m", "eagleeye_tf", *sys.argv[1:]]),
         workdir.read_json(job.workdir / "search" / "result.json"),
         tuned,
         evaluation,
         exported,
     )
-    (job.workdir / "report.md").write_text(text)
+    workdir.write_text(job.workdir / "report.md", text)
     common.say(f"\n{report.outcome(evaluation)}\n")
     common.say(f"Report:     {job.workdir / 'report.md'}")
     common.say(f"SavedModel: {job.workdir / 'export' / 'saved_model'}")

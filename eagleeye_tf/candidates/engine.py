@@ -82,7 +82,10 @@ class SearchSettings:
         values = dataclasses.asdict(self)
         del values["num_candidates"]  # A search may be extended.
         if callable(self.importance):
-            values["importance"] = self.importance.__name__
+            function = self.importance
+            values["importance"] = (
+                f"{function.__module__}.{function.__qualname__}"
+            )
         return values
 
 

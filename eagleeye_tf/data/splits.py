@@ -48,7 +48,11 @@ class Data:
         return len(self.class_names)
 
     def arrays(self, examples):
-        """Un-augmented `(uint8 images, int64 labels)` as NumPy arrays."""
+        """Un-augmented `(uint8 images, int64 labels)` as NumPy arrays.
+
+        Raises:
+            InputError: for an image that cannot be read.
+        """
         with self.naming_unreadable():
             batches = list(self.batches(examples, batch_size=256))
         images, labels = zip(*batches, strict=True)

@@ -150,6 +150,10 @@ class Job:
             return pathlib.Path(_MODEL.value)
         return self.workdir / "train" / "model.keras"
 
+    def model_name(self):
+        """What to call the model in a headline."""
+        return pathlib.Path(_MODEL.value).stem
+
     def has_file(self):
         """Whether `--model` is a file rather than a name."""
         return zoo.is_file(_MODEL.value)

@@ -8,14 +8,18 @@ import shutil
 from eagleeye_tf import errors
 
 
-def write_json(path, value):
-    """Writes a JSON file; readers see the old content or the new one."""
+def write_text(path, text):
+    """Writes a file; readers see the old content or the new one."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    text = json.dumps(value, indent=2, allow_nan=False)
-    temporary.write_text(text + "\n")
+    temporary.write_text(text)
     os.replace(temporary, path)
+
+
+def write_json(path, value):
+    """Writes a JSON file like `write_text`."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path):
