@@ -7,6 +7,7 @@ argument, runs its BN layers (and only them) in training mode; called with
 
 import functools
 import inspect
+import math
 
 import keras
 
@@ -29,11 +30,9 @@ class Observed:
     def call(self, inputs, training=None, mask=None):
         outputs = super().call(inputs, training=training, mask=mask)
         if training:
-            axis = self.axis % len(inputs.shape)
-            values = 1
-            for extent in (*inputs.shape[1:axis], *inputs.shape[axis + 1 :]):
-                values *= extent or 1
-            count = keras.ops.shape(inputs)[0] * values
+            extents = list(keras.ops.shape(inputs))
+            del extents[self.axis]
+            count = math.prod(extents)
             self.observed = [
                 *self.observed,
                 (

@@ -5,6 +5,7 @@ import copy
 import keras
 import numpy as np
 
+from eagleeye_tf import errors
 from eagleeye_tf.pruning import batch_statistics as batch_statistics_lib
 from eagleeye_tf.pruning import importance as importance_lib
 from eagleeye_tf.pruning import live_code
@@ -77,7 +78,8 @@ def prune(model, ratios, importance="l1", round_to=1):
 
     Raises:
         InputError: for a subclassed model, a ratio outside [0, 1), an
-            unknown group or importance.
+            unknown group or importance, or a layer that does not come back
+            from its own config.
     """
     return Pruner(model, importance, round_to).prune(ratios)
 
@@ -114,7 +116,14 @@ def rebuild(graph, keep, batch_statistics=False):
     if batch_statistics:
         batch_statistics_lib.use_batch_statistics(config, source)
     with keras.saving.custom_object_scope(code.objects):
-        smaller = type(source).from_config(config)
+        try:
+            smaller = type(source).from_config(config)
+        except (TypeError, ValueError) as error:
+            raise errors.InputError(
+                f"Keras cannot build {model.name!r} again from its own "
+                f"config ({str(error).splitlines()[0][:200]}): its layers "
+                "need a get_config that names all their arguments."
+            ) from error
     smaller.dtype_policy = model.dtype_policy
     _copy_weights(graph, keep, smaller)
     return smaller
@@ -137,7 +146,8 @@ def _edit_layers(config, prefix, graph, keep, code):
                 entry["config"], record.trace, keep
             )
             code.insert(path, entry["config"])
-            _free_initializers(entry["config"])
+            if _is_cut(record.trace, keep):
+                _free_initializers(entry["config"])
 
 
 def _resize_input(config, channels, keep):
@@ -146,6 +156,11 @@ def _resize_input(config, channels, keep):
     if shape[channels.axis] is not None:
         shape[channels.axis] = int(keep(channels.labels).sum())
     config["batch_shape"] = shape
+
+
+def _is_cut(trace, keep):
+    axes = (w.axes.values() for w in trace.weights.values())
+    return any(not keep(labels).all() for a in axes for labels in a)
 
 
 def _free_initializers(config):

@@ -357,6 +357,24 @@ def test_own_layers_need_no_registration():
     assert smaller.get_layer("b").filters == 3
 
 
+def test_layer_that_hides_its_arguments_is_told():
+    class Secretive(layers.Layer):
+        def __init__(self, needed, **kwargs):
+            super().__init__(**kwargs)
+
+        def get_config(self):
+            return super().get_config()
+
+        def call(self, x):
+            return x
+
+    image = keras.Input((8, 8, 3))
+    x = Secretive(3)(layers.Conv2D(4, 3)(image))
+    model = keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
+    with pytest.raises(errors.InputError, match="get_config"):
+        ee.prune(model, 0.5)
+
+
 def test_adapted_normalization_survives():
     image = keras.Input((8, 8, 3))
     normalization = layers.Normalization()
