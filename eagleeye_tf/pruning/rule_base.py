@@ -128,10 +128,10 @@ def positions(call, config):
     """Output positions in space of a convolution, for one example."""
     shape = call.output_shapes[0]
     first = config.get("data_format") == "channels_first"
-    return product(shape[2:] if first else shape[1:-1], call)
+    return product(shape[2:] if first else shape[1:-1])
 
 
-def product(dimensions, call):
+def product(dimensions):
     """Product of static dimensions; None if one of them is unknown."""
     return None if None in dimensions else math.prod(dimensions)
 

@@ -93,7 +93,7 @@ class Dense(Rule):
         entering = rule_base.along(x, axis, call, labels)
         leaving = labels.produced_by(call.name, call.config["units"])
         rule_base.check_activation(call, leaving, labels)
-        uses = rule_base.product(x.shape[1:-1], call)
+        uses = rule_base.product(x.shape[1:-1])
         weights = {
             "kernel": Weight({0: entering, 1: leaving}, uses, filter_axis=1),
             "bias": Weight({0: leaving}),

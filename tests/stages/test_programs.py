@@ -13,17 +13,20 @@ import tensorflow as tf
 import toys
 
 ROOT = pathlib.Path(__file__).parents[2]
-TINY = [
-    "--model=resnet20",
-    "--width=0.25",
+SEARCH = [
     "--dataset=digits",
-    "--train_epochs=3",
     "--macs=0.6",
     "--tolerance=0.02",
     "--num_candidates=6",
     "--calibration_images=64",
     "--sub_validation_images=128",
     "--batch_size=32",
+]
+TINY = [
+    *SEARCH,
+    "--model=resnet20",
+    "--width=0.25",
+    "--train_epochs=3",
     "--epochs=2",
     "--num_winners=2",
 ]
@@ -121,16 +124,7 @@ def test_keras_and_saved_model_have_the_same_accuracy(whole_job):
 
 def test_killed_search_ends_with_the_same_table(whole_job, tmp_path):
     workdir, _ = whole_job
-    flags = [
-        f"--model={workdir / 'train' / 'model.keras'}",
-        "--dataset=digits",
-        "--macs=0.6",
-        "--tolerance=0.02",
-        "--num_candidates=6",
-        "--calibration_images=64",
-        "--sub_validation_images=128",
-        "--batch_size=32",
-    ]
+    flags = [f"--model={workdir / 'train' / 'model.keras'}", *SEARCH]
     log = tmp_path / "killed" / "search" / "log.jsonl"
     victim = subprocess.Popen(
         command("eagleeye_tf.search", *flags, f"--workdir={tmp_path}/killed"),
