@@ -32,6 +32,22 @@ def dense_block(growth=4, classes=4):
     return keras.Model(image, layers.Dense(classes, name="logits")(x))
 
 
+def scramble(model, seed=0):
+    """Random weights everywhere, offsets and statistics included."""
+    generator = np.random.default_rng(seed)
+    for weight in model.weights:
+        if not np.issubdtype(
+            keras.backend.standardize_dtype(weight.dtype), np.floating
+        ):
+            continue
+        if "variance" in weight.name or "gamma" in weight.name:
+            value = generator.uniform(0.5, 2, weight.shape)
+        else:
+            fan_in = max(1, np.prod(weight.shape[:-1]))
+            value = generator.normal(0, fan_in**-0.5, weight.shape)
+        weight.assign(value)
+
+
 def randomise(model, seed=0):
     """Random weights everywhere; BN of a zero input gives zero.
 
@@ -68,3 +84,22 @@ def images(model, count=2, seed=0):
 def outputs(model, x):
     """Inference outputs as a NumPy array."""
     return np.asarray(model(x, training=False))
+
+
+def any_inputs(model, seed=0):
+    """List of arrays of standard normal numbers, two examples each."""
+    generator = np.random.default_rng(seed)
+    return [
+        generator.normal(size=(2, *(n or 8 for n in x.shape[1:]))).astype(
+            x.dtype
+        )
+        for x in model.inputs
+    ]
+
+
+def flat_outputs(model, inputs):
+    """List of a model's inference outputs, whatever their structure."""
+    flat = keras.Model(model.inputs, model.outputs)
+    tensors = [keras.ops.convert_to_tensor(x) for x in inputs]
+    results = flat(tensors, training=False)
+    return [np.asarray(x) for x in keras.tree.flatten(results)]

@@ -6,7 +6,6 @@ argument, runs its BN layers (and only them) in training mode; called with
 """
 
 import functools
-import inspect
 import math
 
 import keras
@@ -86,7 +85,7 @@ def use_batch_statistics(config, functional):
         is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
         if is_batch_norm:
             _observe(entry, type(layer))
-        if layer is not None and _takes_training(layer):
+        if layer is not None and network.takes_training(layer):
             for node in entry["inbound_nodes"]:
                 node["kwargs"]["training"] = is_batch_norm
 
@@ -108,7 +107,3 @@ def _observe(entry, batch_norm_class):
     for option in ("renorm", "synchronized"):
         if option in entry["config"]:
             entry["config"][option] = False
-
-
-def _takes_training(layer):
-    return "training" in inspect.signature(layer.call).parameters

@@ -32,10 +32,18 @@ class ChannelGroup:
 
 @dataclasses.dataclass(frozen=True)
 class FrozenChannels:
-    """Output channels of one layer that are never removed, and why."""
+    """Output channels of one layer that are never removed, and why.
+
+    Attributes:
+        layer: path of the layer that produces them.
+        channels: how many of its output channels.
+        cause: name of what forbids their removal.
+        reason: what `cause` does, worded to follow its name.
+    """
 
     layer: str
     channels: int
+    cause: str
     reason: str
 
 
@@ -47,16 +55,29 @@ class LayerRecord:
         path: its name; `"outer/inner"` inside a nested model.
         layer: the live layer; None for a raw operation.
         rule: its `rule_base.Rule`.
-        trace: the rule's `Trace` of the first call.
-        uses: `{weight name: multiplications of each value, all calls}`; None
-            for a number that the static shapes do not tell.
+        traces: tuple of the rule's `Trace` of each call.
     """
 
     path: str
     layer: object
     rule: rule_base.Rule
-    trace: rule_base.Trace
-    uses: dict
+    traces: tuple
+
+    @property
+    def trace(self):
+        """The `Trace` of the first call, which tells how weights are cut."""
+        return self.traces[0]
+
+    @property
+    def uses(self):
+        """`{weight name: multiplications of each value, all calls}`.
+
+        None for a number that the static shapes do not tell.
+        """
+        return {
+            name: rule_base.total(t.weights[name].uses for t in self.traces)
+            for name in self.trace.weights
+        }
 
 
 class ChannelGraph:
@@ -79,6 +100,7 @@ class ChannelGraph:
         self.records = {}
         self.nested_inputs = {}
         self._labels = Labels()
+        self._tensors = {}
         self._trace_model(network.as_functional(model))
         self._class_of = self._labels.classes()
         reasons = self._frozen_classes()
@@ -119,10 +141,12 @@ class ChannelGraph:
         inputs = []
         for ref in net.inputs:
             labels = self._labels.new(ref.shape[-1] or 0)
-            self._labels.freeze(labels, "it is the model's input")
+            self._labels.freeze(labels, ref.key[0], "is an input of the model")
             inputs.append(Channels(labels, len(ref.shape) - 1, ref.shape))
-        for x in self._trace_calls(net, "", inputs):
-            self._labels.freeze(x.labels, "it is a model output")
+        leaving = self._trace_calls(net, "", inputs)
+        for ref, x in zip(net.outputs, leaving, strict=True):
+            reason = "is an output of the model"
+            self._labels.freeze(x.labels, ref.key[0], reason, foremost=True)
 
     def _trace_calls(self, net, prefix, inputs):
         tensors = {
@@ -156,25 +180,18 @@ class ChannelGraph:
             if getattr(call.layer, name, None) is not None
         }
         trace = dataclasses.replace(trace, weights=weights)
-        uses = {name: weight.uses for name, weight in weights.items()}
+        for x in trace.outputs:
+            self._tensors[x.labels.tobytes()] = x.labels
         known = self.records.get(call.name)
-        if known is not None:
-            self._tie_calls(known.trace, trace)
-            uses = {
-                name: None
-                if None in (n, known.uses[name])
-                else n + known.uses[name]
-                for name, n in uses.items()
-            }
-            first = known.trace
-        else:
-            first = trace
+        traces = (*known.traces, trace) if known else (trace,)
+        if known:
+            self._tie_calls(call.name, known.trace, trace)
         self.records[call.name] = LayerRecord(
-            call.name, call.layer, rule, first, uses
+            call.name, call.layer, rule, traces
         )
         return trace.outputs
 
-    def _tie_calls(self, first, second):
+    def _tie_calls(self, path, first, second):
         """A layer called twice has one kernel: tie what its axes follow."""
         pairs = [
             (labels, second.weights[name].axes.get(axis, labels))
@@ -187,14 +204,14 @@ class ChannelGraph:
                 self._labels.tie(a, b)
             else:
                 for labels in (a, b):
-                    self._labels.freeze(labels, "a layer serves two widths")
+                    self._labels.freeze(labels, path, "serves two widths")
 
     def _frozen_classes(self):
-        """`{class: reason}`, the reason that was found first."""
+        """`{class: (cause, reason)}`, the reason that was found first."""
         reasons = {}
-        for labels, reason in self._labels.frozen:
+        for labels, *reason in self._labels.frozen:
             for index in np.unique(self._class_of[labels]):
-                reasons.setdefault(int(index), reason)
+                reasons.setdefault(int(index), tuple(reason))
         return reasons
 
     def _find_groups(self, reasons):
@@ -202,7 +219,7 @@ class ChannelGraph:
 
         Any two units of a group then cost the same, so that a ratio means
         the same in all of a group's layers, cost depends on the number of
-        kept units alone, and every layer keeps at least one channel.
+        kept units alone, and every layer and tensor keeps a channel.
         """
         signatures = self._signatures()
         members = collections.defaultdict(dict)
@@ -231,7 +248,7 @@ class ChannelGraph:
     def _signatures(self):
         """One hashable per class: where, and how often, it occurs."""
         occurrences = collections.defaultdict(list)
-        forms = {}
+        forms = dict(self._tensors)
         for record in self.records.values():
             for weight in record.trace.weights.values():
                 for labels in weight.axes.values():
@@ -257,7 +274,7 @@ class ChannelGraph:
                 if unit in reasons
             )
             frozen.extend(
-                FrozenChannels(path, channels, reason)
+                FrozenChannels(path, channels, *reason)
                 for reason, channels in counts.items()
             )
         return tuple(frozen)
@@ -282,7 +299,7 @@ def require_groups(graph):
     """Raises InputError if nothing of the graph's model can be removed."""
     if graph.groups:
         return
-    reasons = "; ".join(f"{f.layer}: {f.reason}" for f in graph.frozen[:3])
+    reasons = "; ".join(f"{f.cause} {f.reason}" for f in graph.frozen[:3])
     raise errors.InputError(
         f"No channel of {graph.model.name!r} can be removed "
         f"({reasons or 'it has no convolution or dense layer with a rule'})."

@@ -42,7 +42,7 @@ class Labels:
 
     @property
     def frozen(self):
-        """`(labels, reason)` in the order in which they were frozen."""
+        """`(labels, cause, reason)`, those to be named first in front."""
         return tuple(self._frozen)
 
     def new(self, size):
@@ -66,10 +66,18 @@ class Labels:
             )
         self._ties.append((first, second))
 
-    def freeze(self, labels, reason):
-        """Forbids the removal of `labels`; `reason` is told to the user."""
+    def freeze(self, labels, cause, reason, foremost=False):
+        """Forbids the removal of `labels`.
+
+        Args:
+            labels: int array.
+            cause: name of the layer, operation or tensor that forbids it.
+            reason: what `cause` does, worded to follow its name.
+            foremost: whether this reason is named before earlier ones.
+        """
         if len(labels):
-            self._frozen.append((np.unique(labels), reason))
+            place = 0 if foremost else len(self._frozen)
+            self._frozen.insert(place, (np.unique(labels), cause, reason))
 
     def classes(self):
         """Returns the class of each label, int array (count,)."""

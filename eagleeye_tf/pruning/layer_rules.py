@@ -7,107 +7,140 @@ that touch it are frozen.
 
 import keras
 
+from eagleeye_tf import errors
 from eagleeye_tf.pruning import passing_rules
 from eagleeye_tf.pruning import rule_base
+from eagleeye_tf.pruning import shape_rules
 from eagleeye_tf.pruning import weighted_rules
 
+
+def _entries(rule, names):
+    return dict.fromkeys(names.split(), rule)
+
+
+def _ranks(rule, names, ranks=(1, 2, 3)):
+    """Entries of `<name>1D` to `<name>3D` for each name."""
+    return {f"{name}{r}D": rule for name in names.split() for r in ranks}
+
+
 RULES = {
-    "Conv1D": weighted_rules.Convolution(),
-    "Conv2D": weighted_rules.Convolution(),
-    "Conv3D": weighted_rules.Convolution(),
-    "SeparableConv1D": weighted_rules.SeparableConvolution(),
-    "SeparableConv2D": weighted_rules.SeparableConvolution(),
-    "DepthwiseConv1D": weighted_rules.DepthwiseConvolution(),
-    "DepthwiseConv2D": weighted_rules.DepthwiseConvolution(),
+    **_ranks(weighted_rules.Convolution(), "Conv"),
+    **_entries(
+        weighted_rules.TransposedConvolution(),
+        "Conv1DTranspose Conv2DTranspose Conv3DTranspose",
+    ),
+    **_ranks(weighted_rules.SeparableConvolution(), "SeparableConv", (1, 2)),
+    **_ranks(weighted_rules.DepthwiseConvolution(), "DepthwiseConv", (1, 2)),
     "Dense": weighted_rules.Dense(),
+    "EinsumDense": weighted_rules.EinsumDense(),
     "BatchNormalization": weighted_rules.BatchNormalization(),
+    "GroupNormalization": weighted_rules.GroupNormalization(),
     "PReLU": weighted_rules.PReLU(),
+    **_entries(
+        passing_rules.MixesAxes(),
+        "Softmax LayerNormalization RMSNormalization UnitNormalization",
+    ),
     "Activation": passing_rules.Activation(),
-    "Softmax": passing_rules.Softmax(),
     "Normalization": passing_rules.FrozenPassage(),
     "Rescaling": passing_rules.Rescaling(),
-    "Concatenate": passing_rules.Concatenate(),
-    "Dropout": passing_rules.Dropout(),
-    "Flatten": passing_rules.Flatten(),
-    "Reshape": passing_rules.Reshape(),
-    "Permute": passing_rules.Permute(),
-    **dict.fromkeys(
-        ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"),
-        passing_rules.Merge(),
-    ),
-    **dict.fromkeys(
-        (
-            f"Global{kind}Pooling{rank}D"
-            for kind in ("Average", "Max")
-            for rank in (1, 2, 3)
-        ),
-        passing_rules.GlobalPooling(),
-    ),
-    **dict.fromkeys(
-        (
-            f"{kind}{rank}D"
-            for kind in (
-                "AveragePooling",
-                "MaxPooling",
-                "ZeroPadding",
-                "Cropping",
-                "UpSampling",
-            )
-            for rank in (1, 2, 3)
-        ),
-        passing_rules.Spatial(),
-    ),
-    **dict.fromkeys(
-        (
-            "ReLU",
-            "LeakyReLU",
-            "ELU",
-            "SpatialDropout1D",
-            "SpatialDropout2D",
-            "SpatialDropout3D",
-            "AlphaDropout",
-            "GaussianNoise",
-            "GaussianDropout",
-            "ActivityRegularization",
-            "Identity",
-        ),
+    **_entries(passing_rules.Dropout(), "Dropout AlphaDropout"),
+    **_entries(
         rule_base.Rule(),
+        "ReLU LeakyReLU ELU GaussianNoise GaussianDropout "
+        "ActivityRegularization Identity",
     ),
+    **_ranks(rule_base.Rule(), "SpatialDropout"),
+    **_entries(
+        passing_rules.Merge(), "Add Subtract Multiply Average Maximum Minimum"
+    ),
+    "Concatenate": passing_rules.Concatenate(),
+    **_ranks(
+        passing_rules.Spatial(),
+        "AveragePooling MaxPooling AdaptiveAveragePooling AdaptiveMaxPooling "
+        "ZeroPadding Cropping UpSampling",
+    ),
+    **_entries(
+        passing_rules.Spatial(),
+        "Resizing CenterCrop RandomCrop RandomFlip RandomRotation "
+        "RandomTranslation RandomZoom",
+    ),
+    **_ranks(
+        shape_rules.GlobalPooling(), "GlobalAveragePooling GlobalMaxPooling"
+    ),
+    "Flatten": shape_rules.Flatten(),
+    "Reshape": shape_rules.Reshape(),
+    "Permute": shape_rules.MovedAxes(shape_rules.permuted),
+    "RepeatVector": shape_rules.MovedAxes(shape_rules.repeated_vector),
 }
 
 
 OPERATION_RULES = {
-    "Pad": passing_rules.Pad(),
-    **dict.fromkeys(
-        (
-            "Add",
-            "Subtract",
-            "Multiply",
-            "TrueDivide",
-            "Divide",
-            "Maximum",
-            "Minimum",
-        ),
-        passing_rules.Arithmetic(),
-    ),
-    **dict.fromkeys(
-        (
-            "Relu",
-            "Relu6",
-            "Sigmoid",
-            "Silu",
-            "Tanh",
-            "HardSigmoid",
-            "HardSilu",
-            "Gelu",
-            "Elu",
-            "LeakyRelu",
-            "Softplus",
-            "Identity",
-        ),
+    **_entries(
         rule_base.Rule(),
+        "Abs Absolute Cast Ceil Celu Clip Cos Elu Erf Exp Expm1 Floor Gelu "
+        "HardShrink HardSigmoid HardSilu HardTanh LeakyRelu Log Log1p "
+        "LogSigmoid Mish Negative ReLU Reciprocal Relu Relu6 Round Rsqrt Selu "
+        "Sigmoid Sign Silu Sin SoftShrink Softplus Softsign SparsePlus "
+        "SparseSigmoid Sqrt Square Squareplus StopGradient Tanh TanhShrink "
+        "Threshold",
     ),
+    **_entries(
+        passing_rules.Arithmetic(),
+        "Add Subtract Multiply TrueDivide Divide Maximum Minimum Power "
+        "FloorDivide Mod Equal NotEqual Greater GreaterEqual Less LessEqual "
+        "Where",
+    ),
+    **_entries(
+        passing_rules.Spatial(),
+        "AdaptiveAveragePool AdaptiveMaxPool AveragePool MaxPool Resize",
+    ),
+    **_entries(passing_rules.MixesAxes(), "LogSoftmax Softmax Sparsemax"),
+    **_entries(
+        shape_rules.Reduction(),
+        "Amax Amin Max Mean Min Prod Std Sum Var Logsumexp",
+    ),
+    "Concatenate": passing_rules.Concatenate(),
+    "GetItem": shape_rules.GetItem(),
+    "Pad": shape_rules.Pad(),
+    "Split": shape_rules.Split(),
+    "Reshape": shape_rules.ReshapeOperation(),
+    "Transpose": shape_rules.MovedAxes(shape_rules.transposed),
+    "Swapaxes": shape_rules.MovedAxes(shape_rules.swapped),
+    "Moveaxis": shape_rules.MovedAxes(shape_rules.moved),
+    "ExpandDims": shape_rules.MovedAxes(shape_rules.expanded),
+    "Squeeze": shape_rules.MovedAxes(shape_rules.squeezed),
 }
+
+
+_registered = {}
+
+
+def register_rule(layer_class, rule):
+    """Tells how the channels of a layer of your own pass and are cut.
+
+    Args:
+        layer_class: a subclass of `keras.layers.Layer`; exactly this class,
+            not its subclasses.
+        rule: a `Rule`; `Rule()` itself for a layer without weights that
+            treats each channel alone, `PerChannel(names)` for one with
+            per-channel weights, or a subclass of `Rule`. Or a layer class of
+            Keras, whose rule then is used for `layer_class`, too.
+
+    Raises:
+        InputError: if one of them is something else.
+    """
+    if isinstance(rule, type) and rule.__name__ in RULES:
+        rule = RULES[rule.__name__]
+    if not (
+        isinstance(layer_class, type)
+        and issubclass(layer_class, keras.layers.Layer)
+        and isinstance(rule, rule_base.Rule)
+    ):
+        raise errors.InputError(
+            "A rule is registered for a layer class, and is a Rule or a layer "
+            f"class of Keras that has one. Received: {layer_class!r}, {rule!r}."
+        )
+    _registered[layer_class] = rule
 
 
 def rule_for(call):
@@ -117,7 +150,7 @@ def rule_for(call):
     elif type(call.layer) is getattr(keras.layers, call.class_name, None):
         rule = RULES.get(call.class_name)
     else:
-        rule = None  # Somebody's own layer, whatever its name.
+        rule = _registered.get(type(call.layer))
     if rule is None or (len(call.inputs) != 1 and not rule.many_inputs):
         return rule_base.NoRule()
     return rule

@@ -8,6 +8,7 @@ running its layers once more would add nodes to them (and make
 
 import copy
 import dataclasses
+import inspect
 
 import keras
 
@@ -190,6 +191,11 @@ def all_layers(model, prefix=""):
             yield from all_layers(layer, path + "/")
         else:
             yield path, layer
+
+
+def takes_training(layer):
+    """Whether a layer's call has a `training` argument."""
+    return "training" in inspect.signature(layer.call).parameters
 
 
 def _in_execution_order(calls, available):

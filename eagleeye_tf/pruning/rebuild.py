@@ -21,13 +21,14 @@ class Pruner:
         model: a functional or Sequential `keras.Model`; never changed.
         importance: `"l1"`, `"l2"` or a function (see `importance`).
         round_to: multiple to which kept channels are rounded up.
+        graph: the model's `ChannelGraph`, if it was analysed before.
 
     Attributes:
         graph: the model's `ChannelGraph`.
     """
 
-    def __init__(self, model, importance="l1", round_to=1):
-        self.graph = ChannelGraph(model)
+    def __init__(self, model, importance="l1", round_to=1, graph=None):
+        self.graph = graph or ChannelGraph(model)
         self._round_to = round_to
         self._rankings = importance_lib.rank_channels(self.graph, importance)
 
@@ -45,17 +46,23 @@ class Pruner:
         Returns:
             A new `keras.Model`, not compiled.
         """
-        groups = self.graph.groups
-        strategy = PruningStrategy.of(groups, ratios)
+        return rebuild(self.graph, self.keeper(ratios), batch_statistics)
+
+    def keeper(self, ratios):
+        """Returns which channels stay; see `ChannelGraph.keeper`."""
         kept_units = []
         for count, ranking in zip(
-            strategy.kept(groups, self._round_to), self._rankings, strict=True
+            self.kept(ratios), self._rankings, strict=True
         ):
             kept = np.zeros(len(ranking), bool)
             kept[ranking[:count]] = True
             kept_units.append(kept)
-        keep = self.graph.keeper(kept_units)
-        return rebuild(self.graph, keep, batch_statistics)
+        return self.graph.keeper(kept_units)
+
+    def kept(self, ratios):
+        """Number of channels that each group keeps: int array (groups,)."""
+        strategy = PruningStrategy.of(self.graph.groups, ratios)
+        return strategy.kept(self.graph.groups, self._round_to)
 
 
 def prune(model, ratios, importance="l1", round_to=1):
@@ -89,9 +96,13 @@ def with_batch_statistics(model):
 
     See `Pruner.prune`; nothing is cut.
     """
-    graph = ChannelGraph(model)
+    return whole(ChannelGraph(model), batch_statistics=True)
+
+
+def whole(graph, batch_statistics=False):
+    """A copy of a graph's model; nothing is cut. See `rebuild`."""
     keep = graph.keeper([np.ones(g.size, bool) for g in graph.groups])
-    return rebuild(graph, keep, batch_statistics=True)
+    return rebuild(graph, keep, batch_statistics)
 
 
 def rebuild(graph, keep, batch_statistics=False):
@@ -145,6 +156,10 @@ def _edit_layers(config, prefix, graph, keep, code):
             entry["config"] = record.rule.resize(
                 entry["config"], record.trace, keep
             )
+            for node in entry.get("inbound_nodes", ()):
+                node["args"] = record.rule.resize_args(
+                    node["args"], record.trace, keep
+                )
             code.insert(path, entry["config"])
             if _is_cut(record.trace, keep):
                 _free_initializers(entry["config"])

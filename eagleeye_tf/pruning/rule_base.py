@@ -2,15 +2,14 @@
 
 A rule answers two questions. `trace`: given the channels that enter a call,
 which channels leave it, along which axes its weights follow them, and how
-often each weight is multiplied. `resize`: which config makes the layer fit
-once some channels are gone.
+often each weight is multiplied. `resize` (and, for operations, `resize_args`):
+which config makes the layer fit once some channels are gone.
 """
 
 import dataclasses
 import math
 
 import keras
-import numpy as np
 
 from eagleeye_tf.pruning.labels import Channels
 
@@ -40,11 +39,13 @@ class Trace:
         outputs: the `Channels` of each output.
         weights: `{attribute name: Weight}`; weights not named stay whole.
         widths: labels whose kept number the rule's `resize` needs.
+        place: where in the arguments of an operation `resize_args` puts it.
     """
 
     outputs: tuple
     weights: dict = dataclasses.field(default_factory=dict)
     widths: tuple = ()
+    place: int | None = None
 
 
 class Rule:
@@ -68,8 +69,9 @@ class Rule:
         (x,) = inputs
         shape = call.output_shapes[0]
         if len(shape) <= x.axis or shape[x.axis] != len(x.labels):
-            reason = f"{call.name} changes the number of channels"
-            return frozen_trace(call, inputs, labels, reason)
+            return frozen_trace(
+                call, inputs, labels, "changes the number of channels"
+            )
         return Trace((Channels(x.labels, x.axis, shape),))
 
     def resize(self, config, trace, kept):
@@ -82,6 +84,16 @@ class Rule:
         """
         return config
 
+    def resize_args(self, args, trace, kept):
+        """Returns the arguments of a raw operation between cut tensors.
+
+        Args:
+            args: positional arguments as serialised by Keras; not changed.
+            trace: as for `resize`.
+            kept: as for `resize`.
+        """
+        return args
+
 
 class NoRule(Rule):
     """Anything unknown: nothing that enters or leaves it is removed."""
@@ -89,20 +101,20 @@ class NoRule(Rule):
     many_inputs = True
 
     def trace(self, call, inputs, labels):
-        reason = f"{call.name} ({call.class_name}) has no rule"
+        reason = f"is a {call.class_name}, for which there is no rule"
         return frozen_trace(call, inputs, labels, reason)
 
 
 def frozen_trace(call, inputs, labels, reason, weights=None):
     """The `Trace` of a call around which no channel may be removed."""
     for x in inputs:
-        labels.freeze(x.labels, reason)
+        labels.freeze(x.labels, call.name, reason)
     outputs = []
     for index in range(1 + max(call.output_shapes, default=-1)):
         shape = call.output_shapes.get(index, ())
         size = shape[-1] if len(shape) > 1 and shape[-1] else 0
         leaving = labels.new(size)
-        labels.freeze(leaving, reason)
+        labels.freeze(leaving, call.name, reason)
         outputs.append(Channels(leaving, max(len(shape) - 1, 0), shape))
     return Trace(tuple(outputs), weights or {})
 
@@ -111,36 +123,46 @@ def along(x, axis, call, labels):
     """Labels of `x` along `axis`; frozen ones if its channels lie elsewhere."""
     if x.axis == axis:
         return x.labels
-    reason = f"{call.name} works across another axis than the channels"
-    labels.freeze(x.labels, reason)
+    reason = "works along another axis than that of the channels"
+    labels.freeze(x.labels, call.name, reason)
     other = labels.new(x.shape[axis] or 0)
-    labels.freeze(other, reason)
+    labels.freeze(other, call.name, reason)
     return other
+
+
+def axes_of(config, x):
+    """The axes that a layer's or operation's `axis` names, as a set."""
+    axis = config.get("axis")
+    if axis is None:
+        return set(range(len(x.shape)))
+    axes = axis if isinstance(axis, (list, tuple)) else [axis]
+    return {int(a) % len(x.shape) for a in axes}
 
 
 def data_axis(config, x):
     """Channel axis that a layer's `data_format` stands for."""
-    first = config.get("data_format") == "channels_first"
-    return 1 if first else len(x.shape) - 1
+    return 1 if _channels_first(config) else len(x.shape) - 1
 
 
-def positions(call, config):
-    """Output positions in space of a convolution, for one example."""
-    shape = call.output_shapes[0]
-    first = config.get("data_format") == "channels_first"
-    return product(shape[2:] if first else shape[1:-1])
+def positions(shape, config):
+    """Positions in space of a tensor (batch, …), for one example."""
+    return product(shape[2:] if _channels_first(config) else shape[1:-1])
+
+
+def _channels_first(config):
+    data_format = config.get("data_format") or keras.config.image_data_format()
+    return data_format == "channels_first"
+
+
+def total(numbers):
+    """Sum of numbers; None if one of them is None, that is unknown."""
+    numbers = list(numbers)
+    return None if None in numbers else sum(numbers)
 
 
 def product(dimensions):
     """Product of static dimensions; None if one of them is unknown."""
     return None if None in dimensions else math.prod(dimensions)
-
-
-def folded(x):
-    """Labels of `x` (batch, …) once all axes behind the batch are one."""
-    inner = math.prod(x.shape[x.axis + 1 :])
-    outer = math.prod(x.shape[1 : x.axis])
-    return np.tile(np.repeat(x.labels, inner), outer)
 
 
 def check_activation(call, channels, labels):
@@ -149,8 +171,8 @@ def check_activation(call, channels, labels):
     if activation is not None and activation not in _ELEMENT_WISE:
         labels.freeze(
             channels,
-            f"the activation of {call.name} is not known to treat each "
-            "channel alone",
+            call.name,
+            "has an activation that is not known to treat each channel alone",
         )
 
 

@@ -10,49 +10,78 @@ from eagleeye_tf.pruning.rule_base import Weight
 
 
 class Convolution(Rule):
-    """Conv1D, Conv2D, Conv3D; kernel (*space, in / groups, filters)."""
+    """Conv1D, Conv2D, Conv3D; kernel (*space, in / groups, filters).
+
+    The groups of a grouped convolution lose the same positions, so that they
+    stay equally wide: position j of each is one channel. With one channel in
+    each group it is a depthwise convolution, and whole groups go.
+    """
 
     def trace(self, call, inputs, labels):
-        config = call.config
-        if config.get("groups", 1) != 1:
-            reason = f"{call.name} is a grouped convolution"
-            return rule_base.frozen_trace(
-                call,
-                inputs,
-                labels,
-                reason,
-                {"kernel": Weight({}, rule_base.positions(call, config))},
-            )
         (x,) = inputs
-        axis = rule_base.data_axis(config, x)
+        axis = rule_base.data_axis(call.config, x)
         entering = rule_base.along(x, axis, call, labels)
-        leaving = labels.produced_by(call.name, config["filters"])
+        groups = call.config.get("groups", 1)
+        if 1 < groups == len(entering):
+            leaving = np.repeat(entering, call.config["filters"] // groups)
+            weights = self._depthwise_weights(call, leaving, len(x.shape))
+            widths = (leaving, entering)
+        else:
+            leaving = labels.produced_by(call.name, call.config["filters"])
+            _tie_blocks(entering, groups, labels)
+            _tie_blocks(leaving, groups, labels)
+            entering = entering[: len(entering) // groups]
+            weights = self._weights(call, entering, leaving, x.shape)
+            widths = (leaving,)
         rule_base.check_activation(call, leaving, labels)
-        rank = len(x.shape)
-        weights = self._weights(call, entering, leaving, rank)
         out = Channels(leaving, axis, call.output_shapes[0])
-        return Trace((out,), weights, (leaving,))
+        return Trace((out,), weights, widths)
 
-    def _weights(self, call, entering, leaving, rank):
+    def _weights(self, call, entering, leaving, input_shape):
+        rank = len(input_shape)
         kernel = Weight(
             {rank - 2: entering, rank - 1: leaving},
-            rule_base.positions(call, call.config),
+            rule_base.positions(call.output_shapes[0], call.config),
             filter_axis=rank - 1,
         )
         return {"kernel": kernel, "bias": Weight({0: leaving})}
 
+    def _depthwise_weights(self, call, leaving, rank):
+        uses = rule_base.positions(call.output_shapes[0], call.config)
+        return {
+            "kernel": Weight({rank - 1: leaving}, uses),
+            "bias": Weight({0: leaving}),
+        }
+
     def resize(self, config, trace, kept):
-        if not trace.widths:  # Grouped: whole.
-            return config
-        return {**config, "filters": int(kept(trace.widths[0]).sum())}
+        counts = [int(kept(labels).sum()) for labels in trace.widths]
+        names = ("filters", "groups")
+        return {**config, **dict(zip(names, counts, strict=False))}
+
+
+class TransposedConvolution(Convolution):
+    """Conv1DTranspose and the like; kernel (*space, filters, in).
+
+    Every input position meets the whole kernel once.
+    """
+
+    def _weights(self, call, entering, leaving, input_shape):
+        rank = len(input_shape)
+        kernel = Weight(
+            {rank - 2: leaving, rank - 1: entering},
+            rule_base.positions(input_shape, call.config),
+            filter_axis=rank - 2,
+        )
+        return {"kernel": kernel, "bias": Weight({0: leaving})}
 
 
 class SeparableConvolution(Convolution):
     """SeparableConv1D/2D: depthwise (*space, in, m), pointwise (1, in·m, n)."""
 
-    def _weights(self, call, entering, leaving, rank):
+    def _weights(self, call, entering, leaving, input_shape):
+        rank = len(input_shape)
         multiplier = call.config["depth_multiplier"]
-        uses = rule_base.positions(call, call.config)
+        uses = rule_base.positions(call.output_shapes[0], call.config)
         pointwise = Weight(
             {rank - 2: np.repeat(entering, multiplier), rank - 1: leaving},
             uses,
@@ -74,14 +103,13 @@ class DepthwiseConvolution(Rule):
         entering = rule_base.along(x, axis, call, labels)
         leaving = np.repeat(entering, call.config["depth_multiplier"])
         rule_base.check_activation(call, leaving, labels)
-        rank = len(x.shape)
+        shape = call.output_shapes[0]
+        uses = rule_base.positions(shape, call.config)
         weights = {
-            "kernel": Weight(
-                {rank - 2: entering}, rule_base.positions(call, call.config)
-            ),
+            "kernel": Weight({len(x.shape) - 2: entering}, uses),
             "bias": Weight({0: leaving}),
         }
-        return Trace((Channels(leaving, axis, call.output_shapes[0]),), weights)
+        return Trace((Channels(leaving, axis, shape),), weights)
 
 
 class Dense(Rule):
@@ -105,23 +133,121 @@ class Dense(Rule):
         return {**config, "units": int(kept(trace.widths[0]).sum())}
 
 
+class EinsumDense(Rule):
+    """A plain projection of one axis, such as `"abc,cd->abd"`.
+
+    The kernel has two axes, one summed over and one new, in the same place.
+    Anything else (heads of an attention, batched kernels) is frozen.
+    """
+
+    def trace(self, call, inputs, labels):
+        (x,) = inputs
+        axis = self._projected_axis(call.config, len(x.shape))
+        if axis is None:
+            reason = (
+                f"is no plain projection of one axis, with its equation "
+                f"{call.config['equation']!r} and bias axes "
+                f"{call.config['bias_axes']!r}"
+            )
+            return rule_base.frozen_trace(call, inputs, labels, reason)
+        entering = rule_base.along(x, axis, call, labels)
+        shape = call.output_shapes[0]
+        leaving = labels.produced_by(call.name, shape[axis])
+        rule_base.check_activation(call, leaving, labels)
+        uses = rule_base.product((*x.shape[1:axis], *x.shape[axis + 1 :]))
+        terms = call.config["equation"].replace(" ", "").split("->")[0]
+        before, kernel = terms.split(",")
+        first, last = (0, 1) if kernel[0] in before else (1, 0)
+        weights = {
+            "kernel": Weight(
+                {first: entering, last: leaving}, uses, filter_axis=last
+            ),
+            "bias": Weight({0: leaving}),
+        }
+        return Trace((Channels(leaving, axis, shape),), weights, (leaving,))
+
+    def _projected_axis(self, config, rank):
+        """The axis of input and output that the kernel works on, or None."""
+        equation = config["equation"].replace(" ", "").replace("...", ".")
+        terms, after = equation.split("->")
+        before, kernel = terms.split(",")
+        old = [letter for letter in kernel if letter in before]
+        new = [letter for letter in kernel if letter not in before]
+        if len(old) != 1 or len(new) != 1 or old[0] in after:
+            return None
+        if before.replace(old[0], new[0]) != after:
+            return None
+        if config["bias_axes"] not in (None, "", new[0]):
+            return None
+        place = before.index(old[0])
+        if "." in before[:place]:
+            place -= len(before)
+        return place % rank
+
+    def resize(self, config, trace, kept):
+        if not trace.widths:
+            return config
+        shape = config["output_shape"]
+        shape = list(shape) if isinstance(shape, (list, tuple)) else [shape]
+        (out,) = trace.outputs
+        shape[out.axis - len(out.shape)] = int(kept(trace.widths[0]).sum())
+        return {**config, "output_shape": shape}
+
+
+class PerChannel(Rule):
+    """A layer of one input that holds vectors along the channel axis.
+
+    Args:
+        *names: attributes of the layer that are weights of shape
+            (channels,).
+    """
+
+    def __init__(self, *names):
+        self._names = names
+
+    def trace(self, call, inputs, labels):
+        (x,) = inputs
+        weights = {name: Weight({0: x.labels}) for name in self._names}
+        passed = super().trace(call, inputs, labels)
+        return Trace(passed.outputs, weights)
+
+
 class BatchNormalization(Rule):
     """Per-channel vectors along the channel axis."""
 
     def trace(self, call, inputs, labels):
         (x,) = inputs
         if call.config.get("renorm"):
-            reason = f"{call.name} uses batch renormalization"
+            reason = "uses batch renormalization"
             return rule_base.frozen_trace(call, inputs, labels, reason)
-        axis = call.config["axis"]
-        axis = axis[0] if isinstance(axis, (list, tuple)) else axis
-        entering = rule_base.along(x, axis % len(x.shape), call, labels)
-        weights = {
-            name: Weight({0: entering})
-            for name in ("gamma", "beta", "moving_mean", "moving_variance")
-        }
-        out = Channels(entering, axis % len(x.shape), x.shape)
-        return Trace((out,), weights)
+        (axis,) = rule_base.axes_of(call.config, x)
+        entering = rule_base.along(x, axis, call, labels)
+        names = ("gamma", "beta", "moving_mean", "moving_variance")
+        weights = {name: Weight({0: entering}) for name in names}
+        return Trace((Channels(entering, axis, x.shape),), weights)
+
+
+class GroupNormalization(Rule):
+    """Per-channel vectors; with several channels in a group, these mix."""
+
+    def trace(self, call, inputs, labels):
+        (x,) = inputs
+        (axis,) = rule_base.axes_of(call.config, x)
+        entering = rule_base.along(x, axis, call, labels)
+        widths = (entering,)
+        if call.config["groups"] not in (-1, len(entering)):
+            labels.freeze(
+                entering, call.name, "normalises groups of channels together"
+            )
+            widths = ()
+        weights = {name: Weight({0: entering}) for name in ("gamma", "beta")}
+        out = Channels(entering, axis, x.shape)
+        return Trace((out,), weights, widths)
+
+    def resize(self, config, trace, kept):
+        if not trace.widths:
+            return config
+        return {**config, "groups": int(kept(trace.widths[0]).sum())}
 
 
 class PReLU(Rule):
@@ -134,3 +260,10 @@ class PReLU(Rule):
         if x.axis not in shared:
             weights["alpha"] = Weight({x.axis - 1: x.labels})
         return Trace((x,), weights)
+
+
+def _tie_blocks(channels, groups, labels):
+    """Makes position j of each of `groups` blocks one channel."""
+    blocks = channels.reshape(groups, -1)
+    for block in blocks[1:]:
+        labels.tie(blocks[0], block)

@@ -29,7 +29,9 @@ def head(x):
 
 
 def frozen(model):
-    return {f.layer: f.reason for f in ChannelGraph(model).frozen}
+    return {
+        f.layer: f"{f.cause} {f.reason}" for f in ChannelGraph(model).frozen
+    }
 
 
 def test_chain():
@@ -125,7 +127,7 @@ def test_unknown_layer_freezes_what_it_touches():
 
     model = functional(build)
     assert described(model) == [("b", 6, ("b",))]
-    assert "mystery (Mystery) has no rule" in frozen(model)["a"]
+    assert "mystery is a Mystery, for which" in frozen(model)["a"]
 
 
 def test_own_layer_with_the_name_of_a_known_one_is_unknown():
@@ -137,22 +139,43 @@ def test_own_layer_with_the_name_of_a_known_one_is_unknown():
     assert described(model) == []
 
 
-def test_frozen_with_reason():
+def test_frozen_with_cause_and_reason():
     def build(x):
         a = layers.Softmax(name="soft")(conv(4, "a")(x))
-        b = conv(4, "b", groups=2)(conv(6, "c")(a))
-        return head(b)
+        x = layers.LayerNormalization(name="norm")(conv(6, "b")(a))
+        x = layers.Lambda(lambda x: x + 1, name="code")(conv(5, "c")(x))
+        return head(conv(4, "d", activation="softmax")(x))
 
-    reasons = frozen(functional(build))
-    assert "normalises over channels" in reasons["a"]
-    assert "grouped" in reasons["c"]
-    assert reasons["logits"] == "it is a model output"
-    assert "b" not in reasons  # Its outputs are nobody's to give: not listed.
+    causes = {
+        f.layer: (f.channels, f.cause, f.reason)
+        for f in ChannelGraph(functional(build)).frozen
+    }
+    assert causes == {
+        "a": (4, "soft", "mixes the channels"),
+        "b": (6, "norm", "mixes the channels"),
+        "c": (5, "code", "is a Lambda, for which there is no rule"),
+        "d": (
+            4,
+            "d",
+            "has an activation that is not known to treat each channel alone",
+        ),
+        "logits": (4, "logits", "is an output of the model"),
+    }
 
 
-def test_softmax_activation_inside_a_convolution_freezes():
-    model = functional(lambda x: head(conv(4, "a", activation="softmax")(x)))
-    assert "activation of a" in frozen(model)["a"]
+def test_every_part_of_a_split_keeps_a_channel():
+    """Two halves trade places: no weight sees one of them alone."""
+
+    def build(x):
+        first, second = keras.ops.split(conv(8, "a")(x), 2, axis=-1)
+        swapped = keras.ops.concatenate([second, first], axis=-1)
+        return head(conv(4, "b")(swapped))
+
+    assert described(functional(build)) == [
+        ("a", 4, ("a",)),
+        ("a:2", 4, ("a",)),
+        ("b", 4, ("b",)),
+    ]
 
 
 def test_channels_that_are_also_an_output_stay():
@@ -193,5 +216,7 @@ def test_groups_of_a_strangers_resnet(real_data):
 def test_nothing_to_remove_is_told():
     image = keras.Input((4,))
     model = keras.Model(image, layers.Dense(3, name="only")(image))
-    with pytest.raises(errors.InputError, match="only: it is a model output"):
+    with pytest.raises(
+        errors.InputError, match="only is an output of the model"
+    ):
         channel_graph.require_groups(ChannelGraph(model))

@@ -1,0 +1,199 @@
+"""Proof, on one model, that what was cut was cut right.
+
+Removing channels must mean: whatever reads them no longer does, and nothing
+else changes. So the whole network is taken, every weight that reads a removed
+channel is set to zero, and every filter that makes one is filled with random
+numbers. That network has to compute what the pruned one computes. Were a
+channel removed in one place and kept in another, or another one in its place,
+random numbers would reach the output.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from eagleeye_tf import errors
+from eagleeye_tf.pruning import execution
+from eagleeye_tf.pruning import network
+from eagleeye_tf.pruning import rebuild
+from eagleeye_tf.pruning.channel_graph import ChannelGraph
+from eagleeye_tf.pruning.cost import CostModel
+
+# Largest difference that rounding explains, relative to the largest value.
+# Kernels sum in another order once they are smaller.
+_TOLERANCES = {"float16": 5e-2, "bfloat16": 2e-1}
+_TOLERANCE = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """What the comparison of a pruned network with the whole one found.
+
+    Attributes:
+        error: largest difference of an output, relative to the largest
+            absolute value of that output.
+        tolerance: how much of it rounding explains.
+        cost_agrees: whether the cost formula gives the MACs and parameters of
+            the pruned network to the unit; None if the size of images is
+            open, so that it gives none.
+        first_difference: path of the first layer or operation, in the order
+            of computation, whose output differs; None if all agree.
+    """
+
+    error: float
+    tolerance: float
+    cost_agrees: bool | None
+    first_difference: str | None
+
+    @property
+    def passed(self):
+        """Whether the pruned network is right."""
+        return self.first_difference is None and self.cost_agrees is not False
+
+
+def verify(model, ratios, importance="l1", round_to=1, inputs=None, seed=0):
+    """Checks that pruning a model computes what it should.
+
+    The pruned network is compared with the whole network in which the same
+    channels are ignored by everything that reads them.
+
+    Args:
+        model: a functional or Sequential `keras.Model`; never changed.
+        ratios: as for `prune`.
+        importance: as for `prune`.
+        round_to: as for `prune`.
+        inputs: list of arrays, one for each of the model's inputs; None for
+            random ones.
+        seed: of random numbers.
+
+    Returns:
+        A `Verification`.
+
+    Raises:
+        InputError: as `prune` does; or if the outputs are not finite.
+    """
+    graph = ChannelGraph(model)
+    pruner = rebuild.Pruner(model, importance, round_to, graph)
+    keep = pruner.keeper(ratios)
+    smaller = rebuild.rebuild(graph, keep)
+    if inputs is None:
+        inputs = _random_inputs(model, seed)
+    reference = _compute(_ignoring(graph, keep, seed), inputs)
+    found = _compute(smaller, inputs)
+    tolerance = _tolerance(model)
+    first, error = _first_difference(graph, keep, reference, found, tolerance)
+    return Verification(
+        error=error,
+        tolerance=tolerance,
+        cost_agrees=_cost_agrees(pruner, ratios, smaller),
+        first_difference=first,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Computed:
+    """What each call of a model gave, and its outputs."""
+
+    calls: dict
+    outputs: list
+
+
+def _compute(model, inputs):
+    calls = {}
+
+    def on_call(path, outputs):
+        calls.setdefault(path, []).append([np.asarray(x) for x in outputs])
+
+    functional = network.as_functional(model)
+    outputs = execution.run(functional, inputs, on_call)
+    return _Computed(calls, [np.asarray(x) for x in outputs])
+
+
+def _ignoring(graph, keep, seed):
+    """The whole network, with the removed channels ignored by all readers."""
+    generator = np.random.default_rng(seed)
+    copy = rebuild.whole(graph)
+    layers = dict(network.all_layers(copy))
+    for path, record in graph.records.items():
+        for name, weight in record.trace.weights.items():
+            variable = getattr(layers[path], name)
+            value = np.array(variable)
+            made_by = weight.filter_axis
+            if made_by is None:
+                made_by = max(weight.axes, default=None)
+            for axis, labels in weight.axes.items():
+                slices = np.moveaxis(value, axis, 0)
+                removed = ~keep(labels)
+                if axis == made_by:
+                    slices[removed] = _noise(slices[removed], generator)
+            for axis, labels in weight.axes.items():
+                if axis != made_by:
+                    np.moveaxis(value, axis, 0)[~keep(labels)] = 0
+            variable.assign(value)
+    return copy
+
+
+def _noise(values, generator):
+    """Other values of the same scale; positive ones stay positive."""
+    if not values.size:
+        return values
+    noise = generator.permutation(values.ravel()).reshape(values.shape)
+    noise = noise * generator.uniform(0.5, 2, values.shape)
+    if (values > 0).all():
+        return noise
+    return noise + generator.normal(0, 0.1, values.shape)
+
+
+def _first_difference(graph, keep, reference, found, tolerance):
+    """Path of the first call that differs, and the error of the outputs."""
+    pairs = zip(reference.outputs, found.outputs, strict=True)
+    error = max(_error(a, b) for a, b in pairs)
+    if not all(np.isfinite(x).all() for x in reference.outputs):
+        raise errors.InputError(
+            f"The outputs of {graph.model.name!r} are not finite for random "
+            "inputs: give inputs that the model is made for."
+        )
+    for path, calls in reference.calls.items():
+        traces = graph.records[path].traces
+        for trace, *both in zip(traces, calls, found.calls[path], strict=True):
+            for x, a, b in zip(trace.outputs, *both, strict=False):
+                if len(x.labels):
+                    a = np.compress(keep(x.labels), a, axis=x.axis)
+                if a.dtype.kind not in "biu" and _error(a, b) > tolerance:
+                    return path, error
+    return ("outputs" if error > tolerance else None), error
+
+
+def _error(a, b):
+    if a.shape != b.shape:
+        return float("inf")
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    difference = np.abs(a - b).max(initial=0)
+    if not np.isfinite(difference):
+        return 0.0 if np.array_equal(a, b, equal_nan=True) else float("inf")
+    return float(difference / max(np.abs(a).max(initial=0), 1e-30))
+
+
+def _cost_agrees(pruner, ratios, smaller):
+    try:
+        expected = CostModel(pruner.graph).of_one(pruner.kept(ratios))
+        own = ChannelGraph(smaller)
+        built = CostModel(own).of_one([group.size for group in own.groups])
+    except errors.InputError:  # The size of images is open.
+        return None
+    return built == expected and smaller.count_params() == expected.params
+
+
+def _random_inputs(model, seed):
+    generator = np.random.default_rng(seed)
+    inputs = []
+    for x in network.as_functional(model).inputs:
+        shape = [2, *(size or 64 for size in x.shape[1:])]
+        values = generator.uniform(0, 255, shape)
+        inputs.append(values.astype(x.dtype))
+    return inputs
+
+
+def _tolerance(model):
+    dtypes = {layer.compute_dtype for _, layer in network.all_layers(model)}
+    return max(_TOLERANCES.get(dtype, _TOLERANCE) for dtype in dtypes)

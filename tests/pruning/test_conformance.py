@@ -1,0 +1,46 @@
+"""Every kind of graph: the right groups, cut right, saved and loaded."""
+
+import conformance
+import graphs
+import keras
+import pytest
+
+from eagleeye_tf.models import zoo
+
+
+@pytest.mark.parametrize("name", list(graphs.GRAPHS))
+def test_small_graphs(name, tmp_path):
+    build, groups = graphs.GRAPHS[name]
+    found = conformance.check(build(), tmp_path, ratio=0.4)
+    assert found.groups == groups
+    assert found.holds, found
+
+
+@pytest.mark.parametrize("name", list(conformance.FAMILIES))
+def test_one_of_each_family(name, tmp_path):
+    size = conformance.FAMILIES[name]
+    model = zoo.build(name, (size, size, 3), 5)
+    found = conformance.check(model, tmp_path)
+    assert found.holds, found
+    assert found.left < 0.85
+    expected = {"ConvNeXtTiny"}  # Layer normalization mixes its channels.
+    assert bool(found.frozen) == (name in expected), found.frozen
+
+
+def _applications():
+    """Names of all CNNs of keras.applications."""
+    return [
+        name
+        for name in dir(keras.applications)
+        if name[0].isupper() and callable(getattr(keras.applications, name))
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _applications())
+def test_all_applications(name, tmp_path):
+    size = 331 if name == "NASNetLarge" else 75
+    model = zoo.build(name, (size, size, 3), 5)
+    found = conformance.check(model, tmp_path, serve=True)
+    assert found.holds, found
+    assert found.left < 0.85
