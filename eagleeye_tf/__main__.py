@@ -16,6 +16,7 @@ from eagleeye_tf import quiet  # noqa: F401  (before TensorFlow)
 from eagleeye_tf.reporting import report
 from eagleeye_tf.reporting import tables
 from eagleeye_tf.stages import common
+from eagleeye_tf.stages import console
 from eagleeye_tf.stages import evaluate
 from eagleeye_tf.stages import export
 from eagleeye_tf.stages import finetune
@@ -30,11 +31,11 @@ for _module in (common, fitting, train, search, finetune):
 
 def main():
     job = common.open_job()
-    search.search_settings(job)  # Wrong flags are told before any training.
+    search.search_settings()  # Wrong flags are told before any training.
     if not job.has_file():
         train.train(job)
     found = search.search(job)
-    common.say(tables.search_summary(found))
+    console.say(tables.search_summary(found))
     tuned = finetune.finetune(job)
     winner = finetune.best_path(job, tuned)
     exported = export.export(job, winner)
@@ -55,10 +56,10 @@ def main():
         exported,
     )
     workdir.write_text(job.workdir / "report.md", text)
-    common.say(f"\n{report.outcome(evaluation)}\n")
-    common.say(f"Report:     {job.workdir / 'report.md'}")
-    common.say(f"SavedModel: {job.workdir / 'export' / 'saved_model'}")
+    console.say(f"\n{report.outcome(evaluation)}\n")
+    console.say(f"Report:     {job.workdir / 'report.md'}")
+    console.say(f"SavedModel: {job.workdir / 'export' / 'saved_model'}")
 
 
 if __name__ == "__main__":
-    common.run(main)
+    console.run(main)

@@ -11,3 +11,7 @@ class InputError(ValueError):
 
 class ExportError(RuntimeError):
     """What was exported does not compute what the Keras model computes."""
+
+
+class VerificationError(RuntimeError):
+    """A pruned network does not compute what it should."""

@@ -9,6 +9,7 @@ Appears in `--workdir`: nothing; the figures are printed.
 from absl import flags
 
 from eagleeye_tf.stages import common
+from eagleeye_tf.stages import console
 from eagleeye_tf.stages import evaluate
 from eagleeye_tf.stages import recipes  # noqa: F401
 
@@ -16,4 +17,4 @@ flags.adopt_module_key_flags(common)
 flags.adopt_module_key_flags(evaluate)
 
 if __name__ == "__main__":
-    common.run(evaluate.main)
+    console.run(evaluate.main)

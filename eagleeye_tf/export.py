@@ -10,6 +10,7 @@ Appears in `--workdir`: `export/saved_model/`, `export/model.keras`,
 from absl import flags
 
 from eagleeye_tf.stages import common
+from eagleeye_tf.stages import console
 from eagleeye_tf.stages import export
 from eagleeye_tf.stages import recipes  # noqa: F401
 
@@ -17,4 +18,4 @@ flags.adopt_module_key_flags(common)
 flags.adopt_module_key_flags(export)
 
 if __name__ == "__main__":
-    common.run(export.main)
+    console.run(export.main)

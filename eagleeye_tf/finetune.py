@@ -13,6 +13,7 @@ whole epoch.
 from absl import flags
 
 from eagleeye_tf.stages import common
+from eagleeye_tf.stages import console
 from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import fitting
 from eagleeye_tf.stages import recipes  # noqa: F401
@@ -22,4 +23,4 @@ flags.adopt_module_key_flags(fitting)
 flags.adopt_module_key_flags(finetune)
 
 if __name__ == "__main__":
-    common.run(finetune.main)
+    console.run(finetune.main)

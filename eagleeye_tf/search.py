@@ -10,6 +10,7 @@ goes on from it when it is killed), `search/result.json` (what was found).
 from absl import flags
 
 from eagleeye_tf.stages import common
+from eagleeye_tf.stages import console
 from eagleeye_tf.stages import recipes  # noqa: F401
 from eagleeye_tf.stages import search
 
@@ -17,4 +18,4 @@ flags.adopt_module_key_flags(common)
 flags.adopt_module_key_flags(search)
 
 if __name__ == "__main__":
-    common.run(search.main)
+    console.run(search.main)

@@ -11,6 +11,7 @@ the last whole epoch.
 from absl import flags
 
 from eagleeye_tf.stages import common
+from eagleeye_tf.stages import console
 from eagleeye_tf.stages import fitting
 from eagleeye_tf.stages import recipes  # noqa: F401
 from eagleeye_tf.stages import train
@@ -20,4 +21,4 @@ flags.adopt_module_key_flags(fitting)
 flags.adopt_module_key_flags(train)
 
 if __name__ == "__main__":
-    common.run(train.main)
+    console.run(train.main)

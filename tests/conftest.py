@@ -9,6 +9,10 @@ from eagleeye_tf import quiet  # noqa: F401
 import keras
 import pytest
 import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver
+
+from eagleeye_tf.stages import recipes  # noqa: F401  (defines flags)
 
 _CPU = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(
@@ -34,3 +38,27 @@ def real_data():
 def two_replicas():
     """Two replicas on two logical CPUs."""
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture
+def set_flags(tmp_path):
+    """Sets flags for one test; all others have their defaults."""
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["test"])
+    defaults = {
+        "model": "resnet20",
+        "dataset": "digits",
+        "workdir": str(tmp_path / "work"),
+        "calibration_images": 64,
+        "sub_validation_images": 64,
+    }
+    savers = []
+
+    def set_all(**values):
+        saver = flagsaver.flagsaver(**{**defaults, **values})
+        saver.__enter__()
+        savers.append(saver)
+
+    yield set_all
+    for saver in reversed(savers):
+        saver.__exit__(None, None, None)

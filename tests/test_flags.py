@@ -15,13 +15,6 @@ RECIPES = sorted((pathlib.Path(__file__).parents[1] / "flags").iterdir())
 ROOT_MODULES = {"eagleeye_tf": "__main__", "eagleeye_tf.train": "train"}
 
 
-class Job:
-    """What `search_settings` needs of a job."""
-
-    batch_size = 128
-    seed = 0
-
-
 @pytest.fixture
 def parsed():
     if not flags.FLAGS.is_parsed():
@@ -49,7 +42,7 @@ def test_recipe(path, parsed):
     for word in ("Hardware:", "Expected"):
         assert word in head(path)
     if command[1] == "eagleeye_tf":
-        settings = search.search_settings(Job)
+        settings = search.search_settings()
         assert settings.macs is not None
 
 
@@ -72,7 +65,7 @@ def test_hyperparameters_of_the_paper(
 ):
     (path,) = (p for p in RECIPES if p.stem == name)
     parsed(path)
-    settings = search.search_settings(Job)
+    settings = search.search_settings()
     assert (settings.macs, settings.max_ratio) == (macs, max_ratio)
     assert settings.num_candidates == candidates
     values = flags.FLAGS

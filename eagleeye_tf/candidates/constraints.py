@@ -67,13 +67,12 @@ def make(metric, amount, tolerance, full):
     return Constraint(metric, target, tolerance * full, full)
 
 
-def check_reachable(constraints, cost_model, groups, settings):
-    """Raises InputError if no strategy at all meets one of the constraints.
+def reachable(cost_model, groups, settings):
+    """Cost range of a network: `{metric: (low, high)}`.
 
-    Cost falls as ratios rise, so the two ends of the range tell.
+    Cost falls as ratios rise, so the two ends of their range tell.
 
     Args:
-        constraints: sequence of `Constraint`.
         cost_model: a `CostModel`.
         groups: sequence of `ChannelGroup`.
         settings: has `min_ratio`, `max_ratio` and `round_to`.
@@ -83,16 +82,26 @@ def check_reachable(constraints, cost_model, groups, settings):
     )
     kept = strategy_lib.kept_channels(ends, groups, settings.round_to)
     costs = cost_model.of(kept)
+    return {name: tuple(ends.tolist()) for name, ends in costs.items()}
+
+
+def check_reachable(constraints, cost_model, groups, settings):
+    """Raises InputError if no strategy at all meets one of the constraints.
+
+    Args:
+        constraints: sequence of `Constraint`.
+        cost_model: a `CostModel`.
+        groups: sequence of `ChannelGroup`.
+        settings: has `min_ratio`, `max_ratio` and `round_to`.
+    """
+    ranges = reachable(cost_model, groups, settings)
     for constraint in constraints:
-        low, high = costs[constraint.metric]
+        low, high = ranges[constraint.metric]
         reach = max(constraint.tolerance, 0.5)
         if low - reach <= constraint.target <= high + reach:
             continue
-        out = (
-            "raise max_ratio"
-            if constraint.target < low
-            else ("lower min_ratio")
-        )
+        below = constraint.target < low
+        out = "raise max_ratio" if below else "lower min_ratio"
         raise errors.InputError(
             f"No strategy meets {constraint.describe()}: with ratios from "
             f"{settings.min_ratio} to {settings.max_ratio} this network can "

@@ -200,10 +200,9 @@ def model_fingerprint(model):
     return batches_lib.fingerprint(config, *model.get_weights())
 
 
-def _algorithm(graph, settings):
-    cost_model = CostModel(graph)
-    full_cost = cost_model.of_one([group.size for group in graph.groups])
-    constraints = [
+def constraints_of(settings, full_cost):
+    """The `Constraint`s of `SearchSettings` for a network of that `Cost`."""
+    return [
         constraints_lib.make(
             metric,
             getattr(settings, metric),
@@ -213,6 +212,12 @@ def _algorithm(graph, settings):
         for metric in CostModel.metrics
         if getattr(settings, metric) is not None
     ]
+
+
+def _algorithm(graph, settings):
+    cost_model = CostModel(graph)
+    full_cost = cost_model.full()
+    constraints = constraints_of(settings, full_cost)
     constraints_lib.check_reachable(
         constraints, cost_model, graph.groups, settings
     )

@@ -5,6 +5,7 @@ every one of which meets the constraints.
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -32,6 +33,48 @@ class Proposal:
     kept: tuple
     macs: int
     params: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Many random strategies and what they cost.
+
+    Attributes:
+        ratios: float array (strategies, groups).
+        kept: int array (strategies, groups).
+        costs: `{metric: int array (strategies,)}`.
+        met: bool array (strategies,), whether all constraints are met.
+    """
+
+    ratios: np.ndarray
+    kept: np.ndarray
+    costs: dict
+    met: np.ndarray
+
+
+def draw_block(index, groups, cost_model, constraints, settings):
+    """Draws ratios ~ U[min_ratio, max_ratio] for every group.
+
+    Args:
+        index: number of the block; it and `settings.seed` decide the draw.
+        groups: sequence of `ChannelGroup`.
+        cost_model: a `CostModel`.
+        constraints: sequence of `Constraint`.
+        settings: has `min_ratio`, `max_ratio`, `round_to` and `seed`.
+
+    Returns:
+        A `Block` of 4,096 strategies.
+    """
+    generator = np.random.default_rng((settings.seed, index))
+    ratios = generator.uniform(
+        settings.min_ratio, settings.max_ratio, (_BLOCK, len(groups))
+    )
+    kept = strategy_lib.kept_channels(ratios, groups, settings.round_to)
+    costs = cost_model.of(kept)
+    met = np.ones(_BLOCK, bool)
+    for constraint in constraints:
+        met &= constraint.met_by(costs)
+    return Block(ratios, kept, costs, met)
 
 
 class RandomSampling:
@@ -75,28 +118,26 @@ class RandomSampling:
     def _draw(self):
         s = self._settings
         seen = set()
-        last = block = 0
-        while True:
-            generator = np.random.default_rng((s.seed, block))
-            ratios = generator.uniform(
-                s.min_ratio, s.max_ratio, (_BLOCK, len(self._groups))
+        last = 0
+        for block in itertools.count():
+            drawn = draw_block(
+                block, self._groups, self._cost_model, self._constraints, s
             )
-            kept = strategy_lib.kept_channels(ratios, self._groups, s.round_to)
-            costs = self._cost_model.of(kept)
-            met = np.ones(_BLOCK, bool)
-            for constraint in self._constraints:
-                met &= constraint.met_by(costs)
-            for row in np.flatnonzero(met):
-                widths = tuple(kept[row].tolist())
+            for row in np.flatnonzero(drawn.met):
+                widths = tuple(drawn.kept[row].tolist())
                 if widths in seen:  # The same network once more.
                     continue
                 seen.add(widths)
                 last = block * _BLOCK + int(row)
                 yield make_proposal(
-                    last, ratios[row], kept[row], costs, row, self._groups
+                    last,
+                    drawn.ratios[row],
+                    drawn.kept[row],
+                    drawn.costs,
+                    row,
+                    self._groups,
                 )
-            block += 1
-            if block * _BLOCK - last > _GIVE_UP_AFTER:
+            if (block + 1) * _BLOCK - last > _GIVE_UP_AFTER:
                 raise errors.InputError(self._exhausted(seen))
 
     def _exhausted(self, seen):

@@ -48,6 +48,8 @@ class CostModel:
         self._form_index = {}
         self._graph = graph
         terms = {metric: collections.Counter() for metric in self.metrics}
+        nothing = graph.class_counts(np.array([], int)).astype(float)
+        self._owned = {metric: nothing.copy() for metric in self.metrics}
         for record in graph.records.values():
             self._add_terms(record, terms)
         self._terms = terms
@@ -86,6 +88,29 @@ class CostModel:
         costs = self.of(np.asarray(kept)[np.newaxis])
         return Cost(**{name: int(value[0]) for name, value in costs.items()})
 
+    def full(self):
+        """The `Cost` of the whole network."""
+        return self.of_one([group.size for group in self._graph.groups])
+
+    def shares(self):
+        """Which group the network's cost belongs to.
+
+        A filter belongs to the channel that it makes, and so does what is
+        kept for that channel alone (bias, BN statistics, depthwise kernels).
+
+        Returns:
+            `{metric: float array (groups,)}`, each at most 1 in all; the rest
+            belongs to channels that are frozen.
+        """
+        full = self.full()
+        shares = {}
+        for metric, owned in self._owned.items():
+            total = np.array(
+                [owned[group.units].sum() for group in self._graph.groups]
+            )
+            shares[metric] = total / max(getattr(full, metric), 1)
+        return shares
+
     def _add_terms(self, record, terms):
         if record.layer is None:
             return
@@ -112,6 +137,16 @@ class CostModel:
                     f"{record.path!r}."
                 )
             terms["macs"][forms] += constant * uses
+            if weight and axes:
+                self._own(variable, weight, uses)
+
+    def _own(self, variable, weight, uses):
+        axis = weight.made_by
+        counts = self._graph.class_counts(weight.axes[axis])
+        size = math.prod(variable.shape)
+        portion = counts * (size / variable.shape[axis])
+        self._owned["params"] += portion
+        self._owned["macs"] += portion * uses
 
     def _form(self, labels):
         """Index of the linear function that counts what stays of `labels`."""

@@ -30,6 +30,13 @@ class Weight:
     uses: int = 0
     filter_axis: int | None = None
 
+    @property
+    def made_by(self):
+        """The axis whose channels the weight's slices make, or belong to."""
+        if self.filter_axis is not None:
+            return self.filter_axis
+        return max(self.axes, default=None)
+
 
 @dataclasses.dataclass(frozen=True)
 class Trace:

@@ -30,8 +30,8 @@ class Verification:
     """What the comparison of a pruned network with the whole one found.
 
     Attributes:
-        error: largest difference of an output, relative to the largest
-            absolute value of that output.
+        error: largest difference of any tensor, relative to the largest
+            absolute value in that tensor.
         tolerance: how much of it rounding explains.
         cost_agrees: whether the cost formula gives the MACs and parameters of
             the pruned network to the unit; None if the size of images is
@@ -72,8 +72,13 @@ def verify(model, ratios, importance="l1", round_to=1, inputs=None, seed=0):
     Raises:
         InputError: as `prune` does; or if the outputs are not finite.
     """
-    graph = ChannelGraph(model)
-    pruner = rebuild.Pruner(model, importance, round_to, graph)
+    pruner = rebuild.Pruner(model, importance, round_to)
+    return verify_pruner(pruner, ratios, inputs, seed)
+
+
+def verify_pruner(pruner, ratios, inputs=None, seed=0):
+    """`verify` for a `rebuild.Pruner`, whose analysis serves many ratios."""
+    graph, model = pruner.graph, pruner.graph.model
     keep = pruner.keeper(ratios)
     smaller = rebuild.rebuild(graph, keep)
     if inputs is None:
@@ -118,16 +123,13 @@ def _ignoring(graph, keep, seed):
         for name, weight in record.trace.weights.items():
             variable = getattr(layers[path], name)
             value = np.array(variable)
-            made_by = weight.filter_axis
-            if made_by is None:
-                made_by = max(weight.axes, default=None)
             for axis, labels in weight.axes.items():
                 slices = np.moveaxis(value, axis, 0)
                 removed = ~keep(labels)
-                if axis == made_by:
+                if axis == weight.made_by:
                     slices[removed] = _noise(slices[removed], generator)
             for axis, labels in weight.axes.items():
-                if axis != made_by:
+                if axis != weight.made_by:
                     np.moveaxis(value, axis, 0)[~keep(labels)] = 0
             variable.assign(value)
     return copy
@@ -145,40 +147,42 @@ def _noise(values, generator):
 
 
 def _first_difference(graph, keep, reference, found, tolerance):
-    """Path of the first call that differs, and the error of the outputs."""
-    pairs = zip(reference.outputs, found.outputs, strict=True)
-    error = max(_error(a, b) for a, b in pairs)
+    """Path of the first call that differs, and the largest difference."""
     if not all(np.isfinite(x).all() for x in reference.outputs):
         raise errors.InputError(
             f"The outputs of {graph.model.name!r} are not finite for random "
             "inputs: give inputs that the model is made for."
         )
+    differences = []
     for path, calls in reference.calls.items():
         traces = graph.records[path].traces
         for trace, *both in zip(traces, calls, found.calls[path], strict=True):
             for x, a, b in zip(trace.outputs, *both, strict=False):
                 if len(x.labels):
                     a = np.compress(keep(x.labels), a, axis=x.axis)
-                if a.dtype.kind not in "biu" and _error(a, b) > tolerance:
-                    return path, error
-    return ("outputs" if error > tolerance else None), error
+                if a.dtype.kind not in "biu":  # Rounding can flip those.
+                    differences.append((_difference(a, b), path))
+    pairs = zip(reference.outputs, found.outputs, strict=True)
+    differences += [(_difference(a, b), "outputs") for a, b in pairs]
+    first = next((path for d, path in differences if d > tolerance), None)
+    return first, max(d for d, _ in differences)
 
 
-def _error(a, b):
+def _difference(a, b):
+    """Largest difference, relative to the largest absolute value of `a`."""
     if a.shape != b.shape:
         return float("inf")
     a, b = a.astype(np.float64), b.astype(np.float64)
     difference = np.abs(a - b).max(initial=0)
     if not np.isfinite(difference):
         return 0.0 if np.array_equal(a, b, equal_nan=True) else float("inf")
-    return float(difference / max(np.abs(a).max(initial=0), 1e-30))
+    return float(difference / max(np.abs(a).max(initial=0), 1e-6))
 
 
 def _cost_agrees(pruner, ratios, smaller):
     try:
         expected = CostModel(pruner.graph).of_one(pruner.kept(ratios))
-        own = ChannelGraph(smaller)
-        built = CostModel(own).of_one([group.size for group in own.groups])
+        built = CostModel(ChannelGraph(smaller)).full()
     except errors.InputError:  # The size of images is open.
         return None
     return built == expected and smaller.count_params() == expected.params

@@ -1,19 +1,16 @@
-"""What all programs share: common flags, how to start, how to fail."""
+"""What all programs share: common flags, and what they stand for."""
 
 import dataclasses
+import importlib
 import os
 import pathlib
-import sys
 
 from eagleeye_tf import quiet  # noqa: F401  (before TensorFlow)
 
 # isort: split
 import keras
 import tensorflow as tf
-import tqdm
-from absl import app
 from absl import flags
-from absl import logging
 
 from eagleeye_tf import errors
 from eagleeye_tf.candidates import scoring
@@ -23,6 +20,7 @@ from eagleeye_tf.data import splits
 from eagleeye_tf.deployment import saved_model
 from eagleeye_tf.models import zoo
 from eagleeye_tf.pruning import network
+from eagleeye_tf.stages import console
 from eagleeye_tf.stages import workdir as workdir_lib
 
 _MODEL = flags.DEFINE_string(
@@ -59,6 +57,11 @@ _IMAGE_SIZE = flags.DEFINE_integer(
     "default the data set's own, or 224.",
     lower_bound=1,
 )
+_CUSTOM_MODULES = flags.DEFINE_list(
+    "custom_modules",
+    [],
+    "Python modules to import first: layers and layer rules of your own.",
+)
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for all results; a killed run goes on from it."
 )
@@ -82,13 +85,13 @@ _AUGMENTATION = flags.DEFINE_enum(
     images_lib.AUGMENTATIONS,
     "How training images vary; by default what suits the data set.",
 )
-_BATCH_SIZE = flags.DEFINE_integer(
+BATCH_SIZE = flags.DEFINE_integer(
     "batch_size",
     128,
     "Images per batch, shared by all replicas.",
     lower_bound=1,
 )
-_SEED = flags.DEFINE_integer(
+SEED = flags.DEFINE_integer(
     "seed", 0, "Of strategies, weights, shuffling.", lower_bound=0
 )
 
@@ -196,7 +199,7 @@ class Job:
         """Counts correct test answers: `(correct, total)`; shows progress."""
         batches = self.data.batches(self.data.test, self.batch_size)
         steps = -(-self.data.test.size // self.batch_size)
-        bar = progress_bar(steps, description, "batch")
+        bar = console.progress_bar(steps, description, "batch")
         with bar, self.data.naming_unreadable():
             return scoring.Scorer(model, batches, self.distribution).count(
                 on_batch=bar.update
@@ -209,9 +212,8 @@ def open_job():
     Raises:
         InputError: for anything that does not exist or fit.
     """
-    for flag in (_MODEL, _DATASET, _WORKDIR):
-        if not flag.value:
-            raise errors.InputError(f"--{flag.name} is required.")
+    _require(_MODEL, _DATASET, _WORKDIR)
+    import_custom_modules()
     path = pathlib.Path(_WORKDIR.value)
     _require_writable(path)
     devices = distribution()
@@ -229,9 +231,49 @@ def open_job():
         workdir=path,
         data=data,
         distribution=devices,
-        batch_size=_BATCH_SIZE.value,
-        seed=_SEED.value,
+        batch_size=BATCH_SIZE.value,
+        seed=SEED.value,
     )
+
+
+def model_alone():
+    """The model that `--model` names, for programs that need no data.
+
+    Networks given by name are built for 32 × 32 or, those of
+    `keras.applications`, 224 × 224 pixels, if `--image_size` does not say.
+
+    Raises:
+        InputError: if there is no such model.
+    """
+    _require(_MODEL)
+    import_custom_modules()
+    name, size = _MODEL.value, _IMAGE_SIZE.value
+    if zoo.is_file(name):
+        return zoo.load_file(name, (size, size, 3) if size else None)
+    keras.utils.set_random_seed(SEED.value)
+    own = name in zoo.NETWORKS
+    size = size or (32 if own else 224)
+    classes = 10 if own else 1000
+    return zoo.build(
+        name, (size, size, 3), classes, _WIDTH.value, _WEIGHTS.value
+    )
+
+
+def import_custom_modules():
+    """Imports the modules of `--custom_modules`.
+
+    Raises:
+        InputError: if one cannot be imported.
+    """
+    for name in _CUSTOM_MODULES.value:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # A user's code can fail in any way.
+            raise errors.InputError(
+                f"--custom_modules: Python cannot import {name!r} "
+                f"({type(error).__name__}: {error}). Give the names of "
+                "modules on the path or in the present folder, without .py."
+            ) from error
 
 
 def distribution():
@@ -239,56 +281,6 @@ def distribution():
     gpus = tf.config.list_logical_devices("GPU")
     devices = [gpu.name for gpu in gpus] or ["/cpu:0"]
     return tf.distribute.MirroredStrategy(devices)
-
-
-def progress_bar(total, description, unit, initial=0):
-    """A tqdm bar with an ETA, on the terminal's error stream."""
-    return tqdm.tqdm(
-        total=total,
-        desc=description,
-        unit=unit,
-        initial=initial,
-        dynamic_ncols=True,
-        smoothing=0.1,
-        delay=0.5,  # What fails at once shows its error alone.
-    )
-
-
-def say(text):
-    """Prints a line for the user, clear of progress bars."""
-    tqdm.tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
-
-
-def run(main):
-    """Runs a program's `main()` so that no traceback greets a user's typo.
-
-    Exit codes: 0 done, 2 wrong input, 3 the system refused (disk, rights),
-    130 interrupted.
-    """
-
-    def guarded(argv):
-        if len(argv) > 1:
-            _fail(f"Settings are flags. Received: {argv[1]!r}.", 2)
-        try:
-            main()
-        except errors.InputError as error:
-            _fail(str(error), 2)
-        except tf.errors.ResourceExhaustedError as error:
-            _fail(
-                "Out of memory: lower --batch_size. "
-                f"({_first_line(error.message)})",
-                3,
-            )
-        except errors.ExportError as error:
-            _fail(str(error), 3)
-        except (OSError, tf.errors.OpError) as error:
-            _fail(f"The system refused: {_first_line(str(error))}", 3)
-        except KeyboardInterrupt:
-            _fail("Interrupted. The same command goes on from here.", 130)
-
-    logging.set_verbosity(logging.ERROR)
-    app.run(guarded)
 
 
 def _image_shape(source):
@@ -348,6 +340,12 @@ def _interface(path):
     return [tuple(x.shape) for x in model.inputs], shapes[0][1]
 
 
+def _require(*required):
+    for flag in required:
+        if not flag.value:
+            raise errors.InputError(f"--{flag.name} is required.")
+
+
 def _default(value, default):
     return default if value is None else value
 
@@ -363,14 +361,3 @@ def _require_writable(path):
             f"The workdir {str(path)!r} cannot be written to "
             f"({error.strerror}): choose another --workdir."
         ) from error
-
-
-def _first_line(text):
-    lines = [line for line in str(text).splitlines() if line.strip()]
-    return lines[0][:300] if lines else "no reason given"
-
-
-def _fail(message, code):
-    sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr, flush=True)
-    sys.exit(code)

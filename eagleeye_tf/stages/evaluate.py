@@ -4,6 +4,7 @@ from eagleeye_tf.deployment import saved_model
 from eagleeye_tf.models import zoo
 from eagleeye_tf.pruning import cost as cost_lib
 from eagleeye_tf.stages import common
+from eagleeye_tf.stages import console
 
 
 def evaluate_model(job, path, description):
@@ -26,12 +27,12 @@ def main():
     path = job.trained_path()
     if path.is_dir():
         correct, total = job.test(saved_model.ServedModel(path), "Test")
-        common.say(
+        console.say(
             f"{path}: {correct} of {total} correct, {correct / total:.2%}"
         )
         return
     result = evaluate_model(job, path, "Test")
-    common.say(
+    console.say(
         f"{path}: {result['correct']} of {result['total']} correct, "
         f"{result['correct'] / result['total']:.2%}; {result['macs']:,} MACs, "
         f"{result['params']:,} parameters"

@@ -3,6 +3,7 @@
 from eagleeye_tf.deployment import saved_model
 from eagleeye_tf.models import zoo
 from eagleeye_tf.stages import common
+from eagleeye_tf.stages import console
 from eagleeye_tf.stages import workdir
 
 
@@ -29,7 +30,7 @@ def export(job, path):
 def main():
     job = common.open_job()
     result = export(job, job.trained_path())
-    common.say(
+    console.say(
         f"Exported {job.workdir / 'export' / 'saved_model'}; its outputs "
         f"differ by {result['largest_difference']:.2g} at most."
     )

@@ -11,6 +11,7 @@ from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import log
 from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.stages import common
+from eagleeye_tf.stages import console
 from eagleeye_tf.stages import fitting
 from eagleeye_tf.stages import workdir
 from eagleeye_tf.training import schedules
@@ -90,7 +91,7 @@ def _finetune_one(job, pruner, candidate, rank, settings):
     )
     known = workdir.read_json(directory / "result.json")
     if known is not None:
-        common.say(f"Fine-tuned before: {directory / 'model.keras'}")
+        console.say(f"Fine-tuned before: {directory / 'model.keras'}")
         return {**known, "rank": rank}
     keras.utils.set_random_seed(job.seed)  # Of Dropout.
     with job.distribution.scope():
@@ -111,7 +112,7 @@ def _finetune_one(job, pruner, candidate, rank, settings):
         "epochs": [dataclasses.asdict(epoch) for epoch in epochs],
     }
     workdir.write_json(directory / "result.json", result)
-    common.say(
+    console.say(
         f"Winner {rank}: score {candidate.score:.2%}, after fine-tuning "
         f"{last.correct / last.total:.2%} on sub-validation."
     )
@@ -120,4 +121,4 @@ def _finetune_one(job, pruner, candidate, rank, settings):
 
 def main():
     job = common.open_job()
-    common.say(f"Best: {best_path(job, finetune(job))}")
+    console.say(f"Best: {best_path(job, finetune(job))}")

@@ -5,7 +5,7 @@ import dataclasses
 from absl import flags
 
 from eagleeye_tf.candidates import adaptive_bn
-from eagleeye_tf.stages import common
+from eagleeye_tf.stages import console
 from eagleeye_tf.stages import workdir
 from eagleeye_tf.training import loop
 from eagleeye_tf.training import schedules
@@ -66,7 +66,7 @@ def fit(model, job, settings, directory, description):
     """
     data = job.data
     steps = data.train.size // settings.batch_size
-    bar = common.progress_bar(settings.epochs * steps, description, "step")
+    bar = console.progress_bar(settings.epochs * steps, description, "step")
 
     def on_step(epoch, step, loss):
         bar.n = epoch * steps + step + 1

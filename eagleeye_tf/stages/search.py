@@ -9,6 +9,7 @@ from eagleeye_tf.candidates import sampling
 from eagleeye_tf.pruning import importance
 from eagleeye_tf.reporting import tables
 from eagleeye_tf.stages import common
+from eagleeye_tf.stages import console
 from eagleeye_tf.stages import workdir
 
 _MACS = flags.DEFINE_float(
@@ -68,7 +69,7 @@ _ALGORITHM = flags.DEFINE_enum(
 )
 
 
-def search_settings(job):
+def search_settings():
     """The `SearchSettings` that the flags describe.
 
     Raises:
@@ -88,19 +89,19 @@ def search_settings(job):
         importance=_IMPORTANCE.value,
         round_to=_ROUND_TO.value,
         algorithm=_ALGORITHM.value,
-        batch_size=job.batch_size,
-        seed=job.seed,
+        batch_size=common.BATCH_SIZE.value,
+        seed=common.SEED.value,
     )
 
 
 def search(job):
     """Searches behind a progress bar; returns the `SearchResult`."""
-    settings = search_settings(job)
+    settings = search_settings()
     model = job.trained_model()
     data = job.data
     images, _ = data.arrays(data.calibration)
     examples = data.arrays(data.sub_validation)
-    bar = common.progress_bar(settings.num_candidates, "Search", "candidate")
+    bar = console.progress_bar(settings.num_candidates, "Search", "candidate")
     best = []
 
     def on_candidate(candidate):
@@ -144,4 +145,4 @@ def _summary(model, result, settings):
 def main():
     job = common.open_job()
     result = search(job)
-    common.say(tables.search_summary(result))
+    console.say(tables.search_summary(result))

@@ -4,6 +4,7 @@ from absl import flags
 
 from eagleeye_tf import errors
 from eagleeye_tf.stages import common
+from eagleeye_tf.stages import console
 from eagleeye_tf.stages import fitting
 from eagleeye_tf.stages import workdir
 from eagleeye_tf.training import schedules
@@ -47,13 +48,13 @@ def train(job):
     )
     fitting.claim(path.parent, job, settings)
     if path.exists():
-        common.say(f"Trained before: {path}")
+        console.say(f"Trained before: {path}")
         return path
     model = job.fresh_model()
     epochs = fitting.fit(model, job, settings, path.parent, "Training")
     workdir.save_model(model, path)
     last = epochs[-1]
-    common.say(
+    console.say(
         f"Trained {job.data.name} for {last.epoch} epochs: sub-validation "
         f"accuracy {last.correct / last.total:.2%}. Saved {path}"
     )

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import tests_data
 import toys
-from absl import flags
-from absl.testing import flagsaver
 
 import eagleeye_tf as ee
 from eagleeye_tf import errors
@@ -20,30 +18,6 @@ from eagleeye_tf.stages import search
 from eagleeye_tf.stages import train
 
 layers = keras.layers
-
-
-@pytest.fixture
-def set_flags(tmp_path):
-    """Sets flags for one test; all others have their defaults."""
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS(["test"])
-    defaults = {
-        "model": "resnet20",
-        "dataset": "digits",
-        "workdir": str(tmp_path / "work"),
-        "calibration_images": 64,
-        "sub_validation_images": 64,
-    }
-    savers = []
-
-    def set_all(**values):
-        saver = flagsaver.flagsaver(**{**defaults, **values})
-        saver.__enter__()
-        savers.append(saver)
-
-    yield set_all
-    for saver in reversed(savers):
-        saver.__exit__(None, None, None)
 
 
 def refused(match):
@@ -237,7 +211,7 @@ def test_training_a_file_is_refused(set_flags, tmp_path):
 )
 def test_default_budget(set_flags, given, macs):
     set_flags(**given)
-    assert search.search_settings(common.open_job()).macs == macs
+    assert search.search_settings().macs == macs
 
 
 def test_images_come_at_the_models_size(set_flags, tmp_path):
@@ -281,4 +255,4 @@ def test_unreachable_budget(set_flags, tmp_path):
 def test_ratio_outside_its_range(set_flags):
     set_flags(max_ratio=1.0)
     with refused(r"\[0, 1\).*1.0"):
-        search.search_settings(common.open_job())
+        search.search_settings()

@@ -1,0 +1,87 @@
+"""What can be pruned in a network, what cannot, and what budgets it reaches."""
+
+from eagleeye_tf.reporting import tables
+
+
+def groups(graph, cost_model):
+    """Markdown table of the channel groups.
+
+    Args:
+        graph: a `ChannelGraph`.
+        cost_model: its `CostModel`.
+    """
+    shares = cost_model.shares()
+    rows = [
+        (
+            group.name,
+            str(group.size),
+            _layers(group.layers),
+            f"{shares['macs'][index]:.2%}",
+            f"{shares['params'][index]:.2%}",
+        )
+        for index, group in enumerate(graph.groups)
+    ]
+    rest = {metric: 1 - share.sum() for metric, share in shares.items()}
+    rows.append(
+        ("(frozen)", "", "", f"{rest['macs']:.2%}", f"{rest['params']:.2%}")
+    )
+    header = ("group", "channels", "layers", "MACs", "parameters")
+    return tables.table(header, rows)
+
+
+def frozen(graph):
+    """Markdown table of the channels that are never removed, and why.
+
+    Args:
+        graph: a `ChannelGraph`.
+    """
+    rows = [
+        (entry.layer, str(entry.channels), f"{entry.cause} {entry.reason}")
+        for entry in graph.frozen
+    ]
+    return tables.table(("layer", "channels", "stay, because"), rows)
+
+
+def reach(ranges, full_cost, settings):
+    """Says which costs the ratios of a search can reach.
+
+    Args:
+        ranges: `{metric: (low, high)}`.
+        full_cost: the `Cost` of the whole network.
+        settings: has `min_ratio` and `max_ratio`.
+    """
+    lines = [
+        f"With ratios from {settings.min_ratio} to {settings.max_ratio} it "
+        "can have"
+    ]
+    for metric, (low, high) in ranges.items():
+        full = getattr(full_cost, metric)
+        lines.append(
+            f"  {low:,} to {high:,} {metric} "
+            f"({low / full:.2%} to {high / full:.2%} of {full:,})"
+        )
+    return "\n".join(lines)
+
+
+def sensitivity(names, ratios, scores, full_score):
+    """Markdown table: score with one group cut alone.
+
+    Args:
+        names: names of the groups.
+        ratios: the ratios that were tried.
+        scores: `{(name, ratio): score}`.
+        full_score: score of the whole network.
+    """
+    rows = [("(none)", *[f"{full_score:.2%}"] * len(ratios))]
+    rows += [
+        (name, *(f"{scores[name, ratio]:.2%}" for ratio in ratios))
+        for name in names
+    ]
+    header = ("cut alone", *(f"ratio {ratio:g}" for ratio in ratios))
+    return tables.table(header, rows)
+
+
+def _layers(names, limit=3):
+    shown = ", ".join(names[:limit])
+    more = len(names) - limit
+    return f"{shown} and {more} more" if more > 0 else shown

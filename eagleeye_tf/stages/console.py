@@ -1,0 +1,76 @@
+"""How programs talk to the terminal, and how they end."""
+
+import sys
+
+from eagleeye_tf import quiet  # noqa: F401  (before TensorFlow)
+
+# isort: split
+import tensorflow as tf
+import tqdm
+from absl import app
+from absl import logging
+
+from eagleeye_tf import errors
+
+
+def progress_bar(total, description, unit, initial=0):
+    """A tqdm bar with an ETA, on the terminal's error stream."""
+    return tqdm.tqdm(
+        total=total,
+        desc=description,
+        unit=unit,
+        initial=initial,
+        dynamic_ncols=True,
+        smoothing=0.1,
+        delay=0.5,  # What fails at once shows its error alone.
+    )
+
+
+def say(text):
+    """Prints a line for the user, clear of progress bars."""
+    tqdm.tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def run(main):
+    """Runs a program's `main()` so that no traceback greets a user's typo.
+
+    Exit codes: 0 done, 2 wrong input, 3 the system refused (disk, rights),
+    4 a check failed, 130 interrupted.
+    """
+
+    def guarded(argv):
+        if len(argv) > 1:
+            _fail(f"Settings are flags. Received: {argv[1]!r}.", 2)
+        try:
+            main()
+        except errors.InputError as error:
+            _fail(str(error), 2)
+        except tf.errors.ResourceExhaustedError as error:
+            _fail(
+                "Out of memory: lower --batch_size. "
+                f"({_first_line(error.message)})",
+                3,
+            )
+        except errors.ExportError as error:
+            _fail(str(error), 3)
+        except errors.VerificationError as error:
+            _fail(str(error), 4)
+        except (OSError, tf.errors.OpError) as error:
+            _fail(f"The system refused: {_first_line(str(error))}", 3)
+        except KeyboardInterrupt:
+            _fail("Interrupted. The same command goes on from here.", 130)
+
+    logging.set_verbosity(logging.ERROR)
+    app.run(guarded)
+
+
+def _first_line(text):
+    lines = [line for line in str(text).splitlines() if line.strip()]
+    return lines[0][:300] if lines else "no reason given"
+
+
+def _fail(message, code):
+    sys.stdout.flush()
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.exit(code)

@@ -1,0 +1,136 @@
+"""Stage: says what can be pruned, what cannot and why, and what it brings."""
+
+import time
+
+from absl import flags
+
+from eagleeye_tf.candidates import constraints as constraints_lib
+from eagleeye_tf.candidates import engine
+from eagleeye_tf.candidates import log as log_lib
+from eagleeye_tf.candidates import sampling
+from eagleeye_tf.candidates.evaluator import Evaluator
+from eagleeye_tf.pruning import channel_graph
+from eagleeye_tf.pruning import rebuild
+from eagleeye_tf.pruning import strategy as strategy_lib
+from eagleeye_tf.pruning.cost import CostModel
+from eagleeye_tf.pruning.strategy import PruningStrategy
+from eagleeye_tf.reporting import explanation
+from eagleeye_tf.reporting import plots
+from eagleeye_tf.stages import common
+from eagleeye_tf.stages import console
+from eagleeye_tf.stages import search
+
+_DRAWN_BLOCKS = 25
+
+_SENSITIVITY = flags.DEFINE_bool(
+    "sensitivity",
+    False,
+    "Also score each group cut alone; needs --dataset and --workdir.",
+)
+_RATIOS = flags.DEFINE_list(
+    "sensitivity_ratios", ["0.25", "0.5", "0.75"], "Ratios to cut a group by."
+)
+
+
+def main():
+    ratios = _sensitivity_ratios()
+    job = common.open_job() if _SENSITIVITY.value else None
+    model = job.trained_model() if job else common.model_alone()
+    graph = channel_graph.ChannelGraph(model)
+    cost_model = CostModel(graph)
+    console.say(explanation.groups(graph, cost_model))
+    if graph.frozen:
+        console.say("\n" + explanation.frozen(graph))
+    channel_graph.require_groups(graph)
+    console.say("\n" + _reach(graph, cost_model, search.search_settings()))
+    if job:
+        _show_sensitivity(job, rebuild.Pruner(model, graph=graph), ratios)
+
+
+def _reach(graph, cost_model, settings):
+    """What the ratios can reach, and how easily they meet the budget."""
+    full = cost_model.full()
+    ranges = constraints_lib.reachable(cost_model, graph.groups, settings)
+    lines = [explanation.reach(ranges, full, settings)]
+    constraints = engine.constraints_of(settings, full)
+    met = drawn = 0
+    for index in range(_DRAWN_BLOCKS):
+        block = sampling.draw_block(
+            index, graph.groups, cost_model, constraints, settings
+        )
+        met += int(block.met.sum())
+        drawn += len(block.met)
+    wanted = " and ".join(c.describe() for c in constraints) or "any budget"
+    share = f"{met / drawn:.3%}" if met else "none"
+    lines.append(f"Of {drawn:,} random strategies, {share} met {wanted}.")
+    return "\n".join(lines)
+
+
+def _sensitivity_ratios():
+    ratios = []
+    for text in _RATIOS.value:
+        try:
+            ratio = float(text)
+        except ValueError:
+            ratio = text
+        strategy_lib.check_ratio(ratio, "ratio in --sensitivity_ratios")
+        ratios.append(ratio)
+    return ratios
+
+
+def _show_sensitivity(job, pruner, ratios):
+    """Scores each group cut alone; goes on from the log of a killed run."""
+    directory = job.workdir / "explain"
+    images, _ = job.data.arrays(job.data.calibration)
+    examples = job.data.arrays(job.data.sub_validation)
+    evaluator = Evaluator(
+        pruner, images, examples, job.batch_size, job.distribution
+    )
+    groups = pruner.graph.groups
+    cuts = [(None, 0.0)] + [(g.name, r) for g in groups for r in ratios]
+    identity = {
+        "purpose": "sensitivity",
+        "model": engine.model_fingerprint(pruner.graph.model),
+        "ratios": ratios,
+        **job.split(),
+    }
+    scores = {}
+    bar = console.progress_bar(len(cuts), "Sensitivity", "cut")
+    with (
+        bar,
+        log_lib.SearchLog(directory / "sensitivity.jsonl", identity) as log,
+    ):
+        known = {c.index: c for c in log.candidates}
+        for index, (name, ratio) in enumerate(cuts):
+            if index not in known:
+                log.append(_score(evaluator, pruner, index, name, ratio))
+                known[index] = log.candidates[-1]
+            scores[name, ratio] = known[index].score
+            bar.update()
+    full_score = scores.pop((None, 0.0))
+    names = [group.name for group in groups]
+    table = explanation.sensitivity(names, ratios, scores, full_score)
+    for suffix in ("png", "svg"):
+        path = directory / f"sensitivity.{suffix}"
+        plots.sensitivity(path, names, ratios, scores, full_score)
+    console.say(f"\n{table}\n\nPlot: {directory / 'sensitivity.png'}")
+
+
+def _score(evaluator, pruner, index, name, ratio):
+    groups = pruner.graph.groups
+    strategy = PruningStrategy.of(groups, {name: ratio} if name else 0.0)
+    start = time.monotonic()
+    found = evaluator.score(strategy)
+    kept = pruner.kept(strategy)
+    cost = CostModel(pruner.graph).of_one(kept)
+    return log_lib.Candidate(
+        index=index,
+        strategy=strategy,
+        kept=tuple(kept.tolist()),
+        macs=cost.macs,
+        params=cost.params,
+        correct=found.correct,
+        vanilla_correct=found.vanilla_correct,
+        total=found.total,
+        seconds=round(time.monotonic() - start, 3),
+    )

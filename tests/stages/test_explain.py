@@ -1,0 +1,95 @@
+import keras
+import pytest
+import toys
+
+from eagleeye_tf import errors
+from eagleeye_tf.stages import explain
+
+layers = keras.layers
+
+
+def saved(tmp_path, model):
+    path = tmp_path / "model.keras"
+    model.save(path)
+    return str(path)
+
+
+def test_tables_of_a_model(set_flags, tmp_path, capsys):
+    model = toys.chain(channels=(8, 12), classes=4, size=8)
+    set_flags(
+        model=saved(tmp_path, model), dataset=None, workdir=None, macs=0.4
+    )
+    explain.main()
+    shown = capsys.readouterr().out
+    # 27·8·64 = 13,824, 9·8·12·64 = 55,296 and 12·4 = 48 MACs; 256, 924 and 52
+    # weights, BN's four vectors included.
+    rows = [line.strip("| ").split("|") for line in shown.splitlines()]
+    rows = [[cell.strip() for cell in row] for row in rows]
+    assert ["conv0", "8", "conv0", "19.99%", "20.78%"] in rows
+    assert ["conv1", "12", "conv1", "79.94%", "75.00%"] in rows
+    assert ["(frozen)", "", "", "0.07%", "4.22%"] in rows
+    assert "logits is an output of the model" in shown
+    # At ratio 0.7: 3 and 4 channels.
+    low = 27 * 3 * 64 + 9 * 3 * 4 * 64 + 4 * 4
+    assert f"{low:,} to 69,168 macs ({low / 69168:.2%} to 100.00%" in shown
+    assert "102,400 random strategies" in shown
+    assert "met 40.0000% ± 0.5000% of 69,168 macs" in shown
+
+
+def test_unreachable_budget_is_told_with_the_range(set_flags, tmp_path, capsys):
+    path = saved(tmp_path, toys.chain())
+    set_flags(model=path, dataset=None, workdir=None, macs=0.01)
+    explain.main()
+    assert "strategies, none met 1.0000%" in capsys.readouterr().out
+
+
+def test_sensitivity(set_flags, tmp_path, capsys):
+    model = toys.chain(channels=(4, 6), classes=10)
+    set_flags(
+        model=saved(tmp_path, model),
+        sensitivity=True,
+        sensitivity_ratios=["0.5", "0.75"],
+    )
+    explain.main()
+    shown = capsys.readouterr().out
+    assert "| cut alone | ratio 0.5 | ratio 0.75 |" in shown
+    folder = tmp_path / "work" / "explain"
+    lines = (folder / "sensitivity.jsonl").read_text().splitlines()
+    assert len(lines) == 1 + 1 + 2 * 2  # header, whole network, cuts
+    assert (folder / "sensitivity.png").stat().st_size > 10_000
+    assert "conv1" in (folder / "sensitivity.svg").read_text()
+    # Again: nothing is scored twice.
+    explain.main()
+    assert capsys.readouterr().out == shown
+    assert (folder / "sensitivity.jsonl").read_text().splitlines() == lines
+
+
+@pytest.mark.parametrize("ratio", ["1.2", "half"])
+def test_ratios_that_are_none(set_flags, ratio):
+    set_flags(sensitivity=True, sensitivity_ratios=[ratio])
+    with pytest.raises(errors.InputError, match=r"in \[0, 1\)"):
+        explain.main()
+
+
+def test_modules_of_ones_own(set_flags, tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_layers.py").write_text(
+        "import keras\n"
+        "import eagleeye_tf as ee\n"
+        "@keras.saving.register_keras_serializable('mine')\n"
+        "class Twice(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return 2 * x\n"
+        "ee.register_rule(Twice, ee.Rule())\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import my_layers
+
+    image = keras.Input((8, 8, 3))
+    x = my_layers.Twice()(layers.Conv2D(5, 3, name="mine")(image))
+    model = keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
+    set_flags(model=saved(tmp_path, model), custom_modules=["my_layers"])
+    explain.main()
+    assert "|     mine |        5 |" in capsys.readouterr().out
+    set_flags(custom_modules=["not_there"])
+    with pytest.raises(errors.InputError, match="cannot import 'not_there'"):
+        explain.main()
