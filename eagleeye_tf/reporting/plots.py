@@ -34,7 +34,7 @@ def sensitivity(path, names, ratios, scores, full_score):
     axes.set_xlabel("channel group that is cut alone")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(loc="lower right", fontsize=8)
+    drawing.legend(loc="outside upper center", ncols=5, fontsize=8)
     _write(drawing, path)
 
 
