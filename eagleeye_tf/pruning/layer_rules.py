@@ -8,6 +8,7 @@ that touch it are frozen.
 import keras
 
 from eagleeye_tf import errors
+from eagleeye_tf.pruning import live_code
 from eagleeye_tf.pruning import passing_rules
 from eagleeye_tf.pruning import rule_base
 from eagleeye_tf.pruning import shape_rules
@@ -71,6 +72,11 @@ RULES = {
     "Reshape": shape_rules.Reshape(),
     "Permute": shape_rules.MovedAxes(shape_rules.permuted),
     "RepeatVector": shape_rules.MovedAxes(shape_rules.repeated_vector),
+    # Of keras.applications' own: InceptionResNetV2 adds with a scale,
+    # ConvNeXt scales channels and drops whole branches in training.
+    "CustomScaleLayer": passing_rules.Merge(),
+    "LayerScale": weighted_rules.PerChannel("gamma"),
+    "StochasticDepth": rule_base.Rule(),
 }
 
 
@@ -147,7 +153,7 @@ def rule_for(call):
     """The rule of a call's layer type or operation."""
     if call.layer is None:
         rule = OPERATION_RULES.get(call.class_name)
-    elif type(call.layer) is getattr(keras.layers, call.class_name, None):
+    elif live_code.is_keras(type(call.layer)):
         rule = RULES.get(call.class_name)
     else:
         rule = _registered.get(type(call.layer))

@@ -23,7 +23,7 @@ class LiveCode:
             self._add_class(type(layer))
             for key in ("activation", "function"):
                 function = getattr(layer, key, None)
-                if callable(function) and not _is_keras(function):
+                if callable(function) and not is_keras(function):
                     self._functions.setdefault(path, {})[key] = function
         for nested in _nested_models(model):
             self._add_class(type(nested))
@@ -43,11 +43,12 @@ class LiveCode:
             }
 
     def _add_class(self, cls):
-        if not _is_keras(cls):
+        if not is_keras(cls):
             self.objects[cls.__name__] = cls
 
 
-def _is_keras(thing):
+def is_keras(thing):
+    """Whether a class or function comes with Keras itself."""
     module = getattr(thing, "__module__", None) or ""
     return module.split(".")[0] == "keras"
 
