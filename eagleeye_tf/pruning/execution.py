@@ -1,20 +1,22 @@
-"""Computes a functional model call by call, so that each tensor can be seen."""
+"""Computes a functional model call by call, in any way that is asked for."""
+
+import dataclasses
 
 import keras
 
 from eagleeye_tf.pruning import network
 
 
-def run(functional, inputs, on_call, prefix=""):
-    """Computes a model on its live layers, in inference mode.
-
-    Layers are called with values, which leaves no trace in the model.
+def run(functional, inputs, compute, prefix=""):
+    """Computes a model, nested models opened.
 
     Args:
         functional: a functional `keras.Model` (see `network.as_functional`).
         inputs: list of arrays or tensors, one for each of its inputs.
-        on_call: function of (path, tuple of outputs), called after each call
-            of a layer or operation; nested models are opened.
+        compute: function of (call, operation, args, kwargs) that returns the
+            outputs of one call: a `network.Call` whose name is its path, the
+            live layer or operation, and its arguments with values in place
+            of tensors.
         prefix: path of the model itself, ending with "/".
 
     Returns:
@@ -30,15 +32,15 @@ def run(functional, inputs, on_call, prefix=""):
         if network.is_functional(call.layer):
             entering = [tensors[ref.key] for ref in call.inputs]
             nested = network.as_functional(call.layer)
-            outputs = run(nested, entering, on_call, path + "/")
+            outputs = run(nested, entering, compute, path + "/")
         else:
-            args = _values(call.args, tensors)
-            kwargs = _values(call.kwargs, tensors)
-            if call.layer is not None and network.takes_training(call.layer):
-                kwargs["training"] = False
-            outputs = operations[call.name](*args, **kwargs)
+            outputs = compute(
+                dataclasses.replace(call, name=path),
+                operations[call.name],
+                _values(call.args, tensors),
+                _values(call.kwargs, tensors),
+            )
             outputs = keras.tree.flatten(outputs)
-            on_call(path, tuple(outputs))
         for index, value in enumerate(outputs):
             tensors[call.name, call.index, index] = value
     return [tensors[ref.key] for ref in net.outputs]

@@ -198,6 +198,16 @@ def takes_training(layer):
     return "training" in inspect.signature(layer.call).parameters
 
 
+def infer(call, operation, args, kwargs):
+    """Computes a call on a live layer or operation, in inference mode.
+
+    Layers are called with values, which leaves no trace in the model.
+    """
+    if call.layer is not None and takes_training(call.layer):
+        kwargs = {**kwargs, "training": False}
+    return operation(*args, **kwargs)
+
+
 def _in_execution_order(calls, available):
     """Sorts calls so that each one's inputs are made before it."""
     waiting = list(calls)

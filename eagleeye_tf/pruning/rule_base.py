@@ -10,7 +10,9 @@ import dataclasses
 import math
 
 import keras
+import tensorflow as tf
 
+from eagleeye_tf.pruning import network
 from eagleeye_tf.pruning.labels import Channels
 
 
@@ -53,6 +55,53 @@ class Trace:
     weights: dict = dataclasses.field(default_factory=dict)
     widths: tuple = ()
     place: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One call, to be computed with weights that are not the layer's own.
+
+    Attributes:
+        call: a `network.Call`.
+        trace: the `Trace` of this call.
+        operation: the live layer or operation.
+        args: positional arguments, with values in place of tensors.
+        kwargs: keyword arguments, likewise.
+        weights: `{attribute name: tensor}`, cut, for those in the trace.
+        counts: how many channels are left of each of the trace's `widths`,
+            scalar int32 tensors.
+        moments: list to which a BatchNormalization in training mode appends
+            (mean, variance, values per channel); None in inference mode.
+    """
+
+    call: object
+    trace: object
+    operation: object
+    args: list
+    kwargs: dict
+    weights: dict
+    counts: list
+    moments: list | None = None
+
+    @property
+    def x(self):
+        """The first argument."""
+        return self.args[0]
+
+    def live(self):
+        """Calls the live layer or operation, in inference mode."""
+        return network.infer(self.call, self.operation, self.args, self.kwargs)
+
+    def cast(self, tensor):
+        """A tensor in the type in which the layer computes."""
+        return tf.cast(tensor, self.operation.compute_dtype)
+
+    def activated(self, tensor):
+        """A layer's own activation of `tensor`."""
+        if "bias" in self.weights:
+            tensor += self.cast(self.weights["bias"])
+        activation = getattr(self.operation, "activation", None)
+        return tensor if activation is None else activation(tensor)
 
 
 class Rule:
@@ -100,6 +149,24 @@ class Rule:
             kept: as for `resize`.
         """
         return args
+
+    def run(self, cell):
+        """Computes a call whose tensors have any number of channels.
+
+        A rule with weights or widths that does not override this is for
+        networks that are rebuilt for every candidate.
+
+        Args:
+            cell: a `Cell`.
+
+        Returns:
+            The outputs of the call.
+        """
+        return cell.live()
+
+    def can_run(self, call):
+        """Whether `run` knows the layer's settings."""
+        return True
 
 
 class NoRule(Rule):

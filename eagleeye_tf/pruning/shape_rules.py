@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import tensorflow as tf
 
 from eagleeye_tf.pruning import rule_base
 from eagleeye_tf.pruning.labels import Channels
@@ -49,6 +50,9 @@ class Flatten(Rule):
         leaving, axis = _reshaped(x, shape)
         return Trace((Channels(leaving, axis, shape),))
 
+    def run(self, cell):
+        return tf.reshape(cell.x, [tf.shape(cell.x)[0], -1])
+
 
 class Reshape(Rule):
     """Keeps the channels, folds axes into them, or splits them evenly.
@@ -77,6 +81,14 @@ class Reshape(Rule):
         if target[place] != -1:
             target[place] = int(kept(trace.widths[0]).sum())
         return {**config, self.target_key: target}
+
+    def run(self, cell):
+        if not cell.counts:
+            return cell.live()
+        shape = [-1 if n is None else n for n in cell.call.output_shapes[0]]
+        shape[0] = tf.shape(cell.x)[0]
+        shape[cell.trace.outputs[0].axis] = cell.counts[0]
+        return tf.reshape(cell.x, shape)
 
 
 class ReshapeOperation(Reshape):
@@ -193,6 +205,13 @@ class Pad(Rule):
         ]
         return {**config, "pad_width": pairs}
 
+    def run(self, cell):
+        if not cell.counts:
+            return cell.live()
+        pairs = [list(pair) for pair in cell.call.config["pad_width"]]
+        pairs[cell.trace.outputs[0].axis] = cell.counts
+        return tf.pad(cell.x, pairs)
+
 
 class Split(Rule):
     """`keras.ops.split`: between channels, or along another axis."""
@@ -221,6 +240,13 @@ class Split(Rule):
             return config
         ends = np.cumsum([kept(labels).sum() for labels in trace.widths])
         return {**config, "indices_or_sections": [int(e) for e in ends[:-1]]}
+
+    def run(self, cell):
+        if not cell.counts:
+            return cell.live()
+        axis = cell.trace.outputs[0].axis
+        sizes = tf.stack(cell.counts)
+        return tf.split(cell.x, sizes, axis, num=len(cell.counts))
 
 
 class GetItem(Rule):
@@ -251,6 +277,14 @@ class GetItem(Rule):
             "config": {"start": before, "stop": before + leaving, "step": None},
         }
         return [args[0], key if len(key) > 1 else key[0], *args[2:]]
+
+    def run(self, cell):
+        if not cell.counts:
+            return cell.live()
+        start, size = cell.counts
+        key = _as_list(cell.args[1])
+        key[cell.trace.place] = slice(start, start + size)
+        return cell.x[tuple(key)]
 
 
 def _as_list(key):

@@ -10,6 +10,7 @@ random numbers would reach the output.
 
 import dataclasses
 
+import keras
 import numpy as np
 
 from eagleeye_tf import errors
@@ -106,11 +107,14 @@ class _Computed:
 def _compute(model, inputs):
     calls = {}
 
-    def on_call(path, outputs):
-        calls.setdefault(path, []).append([np.asarray(x) for x in outputs])
+    def compute(call, operation, args, kwargs):
+        outputs = network.infer(call, operation, args, kwargs)
+        values = [np.asarray(x) for x in keras.tree.flatten(outputs)]
+        calls.setdefault(call.name, []).append(values)
+        return outputs
 
     functional = network.as_functional(model)
-    outputs = execution.run(functional, inputs, on_call)
+    outputs = execution.run(functional, inputs, compute)
     return _Computed(calls, [np.asarray(x) for x in outputs])
 
 

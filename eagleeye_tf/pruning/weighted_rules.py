@@ -1,6 +1,7 @@
 """Rules of layers whose weights follow the channels."""
 
 import numpy as np
+import tensorflow as tf
 
 from eagleeye_tf.pruning import rule_base
 from eagleeye_tf.pruning.labels import Channels
@@ -58,6 +59,20 @@ class Convolution(Rule):
         names = ("filters", "groups")
         return {**config, **dict(zip(names, counts, strict=False))}
 
+    def run(self, cell):
+        config = cell.call.config
+        y = tf.nn.convolution(
+            cell.cast(cell.x),
+            cell.cast(cell.weights["kernel"]),
+            strides=config["strides"],
+            padding=config["padding"].upper(),
+            dilations=config["dilation_rate"],
+        )
+        return cell.activated(y)
+
+    def can_run(self, call):
+        return _is_plain(call.config)
+
 
 class TransposedConvolution(Convolution):
     """Conv1DTranspose and the like; kernel (*space, filters, in).
@@ -73,6 +88,8 @@ class TransposedConvolution(Convolution):
             filter_axis=rank - 2,
         )
         return {"kernel": kernel, "bias": Weight({0: leaving})}
+
+    run = Rule.run
 
 
 class SeparableConvolution(Convolution):
@@ -93,6 +110,14 @@ class SeparableConvolution(Convolution):
             "bias": Weight({0: leaving}),
         }
 
+    def run(self, cell):
+        x = _depthwise(cell, "depthwise_kernel")
+        kernel = cell.cast(cell.weights["pointwise_kernel"])
+        return cell.activated(tf.nn.convolution(x, kernel))
+
+    def can_run(self, call):
+        return _is_plain(call.config) and len(call.config["strides"]) == 2
+
 
 class DepthwiseConvolution(Rule):
     """DepthwiseConv1D/2D: each channel yields `depth_multiplier` of its own."""
@@ -110,6 +135,12 @@ class DepthwiseConvolution(Rule):
             "bias": Weight({0: leaving}),
         }
         return Trace((Channels(leaving, axis, shape),), weights)
+
+    def run(self, cell):
+        return cell.activated(_depthwise(cell, "kernel"))
+
+    def can_run(self, call):
+        return _is_plain(call.config) and len(call.config["strides"]) == 2
 
 
 class Dense(Rule):
@@ -131,6 +162,10 @@ class Dense(Rule):
 
     def resize(self, config, trace, kept):
         return {**config, "units": int(kept(trace.widths[0]).sum())}
+
+    def run(self, cell):
+        kernel = cell.cast(cell.weights["kernel"])
+        return cell.activated(tf.matmul(cell.cast(cell.x), kernel))
 
 
 class EinsumDense(Rule):
@@ -226,6 +261,29 @@ class BatchNormalization(Rule):
         weights = {name: Weight({0: entering}) for name in names}
         return Trace((Channels(entering, axis, x.shape),), weights)
 
+    def run(self, cell):
+        x = tf.cast(cell.x, tf.float32)
+        axes = list(range(len(x.shape) - 1))
+        mean = cell.weights["moving_mean"]
+        variance = cell.weights["moving_variance"]
+        if cell.moments is not None:
+            mean, variance = tf.nn.moments(x, axes)
+            count = tf.reduce_prod(tf.shape(x)[:-1])
+            cell.moments.append((mean, variance, count))
+        scale = tf.math.rsqrt(variance + cell.call.config["epsilon"])
+        if "gamma" in cell.weights:
+            scale *= cell.weights["gamma"]
+        offset = -mean * scale
+        if "beta" in cell.weights:
+            offset += cell.weights["beta"]
+        return cell.cast(x * scale + offset)
+
+    def can_run(self, call):
+        rank = len(call.output_shapes[0])
+        axis = call.config["axis"]
+        axis = axis[0] if isinstance(axis, (list, tuple)) else axis
+        return axis % rank == rank - 1
+
 
 class GroupNormalization(Rule):
     """Per-channel vectors; with several channels in a group, these mix."""
@@ -260,6 +318,33 @@ class PReLU(Rule):
         if x.axis not in shared:
             weights["alpha"] = Weight({x.axis - 1: x.labels})
         return Trace((x,), weights)
+
+    def run(self, cell):
+        slope = cell.weights.get("alpha", cell.operation.alpha)
+        x = cell.cast(cell.x)
+        return tf.nn.relu(x) - cell.cast(slope) * tf.nn.relu(-x)
+
+
+def _is_plain(config):
+    """Whether a convolution is of the kind TensorFlow's CPU kernels know."""
+    return (
+        config.get("data_format") == "channels_last"
+        and config.get("groups", 1) == 1
+        and config["padding"] != "causal"
+    )
+
+
+def _depthwise(cell, name):
+    """A depthwise convolution in two dimensions."""
+    config = cell.call.config
+    height, width = config["strides"]
+    return tf.nn.depthwise_conv2d(
+        cell.cast(cell.x),
+        cell.cast(cell.weights[name]),
+        strides=[1, height, width, 1],
+        padding=config["padding"].upper(),
+        dilations=config["dilation_rate"],
+    )
 
 
 def _tie_blocks(channels, groups, labels):
