@@ -17,6 +17,7 @@ import tensorflow as tf
 from eagleeye_tf import errors
 from eagleeye_tf import replicas
 from eagleeye_tf.candidates import batches as batches_lib
+from eagleeye_tf.candidates import scoring
 from eagleeye_tf.pruning import network
 from eagleeye_tf.pruning import rebuild
 
@@ -50,6 +51,33 @@ class Moments:
         self.count = total
 
 
+@dataclasses.dataclass
+class MovingAverage:
+    """The paper's way: each batch moves the average a little, from (0, 1).
+
+    Attributes:
+        momentum: share of the old value that a batch leaves, in [0, 1).
+    """
+
+    momentum: float
+    mean: np.ndarray | float = 0.0
+    variance: np.ndarray | float = 1.0
+    count: int = 0
+
+    def add(self, count, mean, variance):
+        """Moves the average towards mean and variance of one batch."""
+        if count == 0:
+            return
+        rest = 1 - self.momentum
+        self.mean = self.momentum * self.mean + rest * np.asarray(
+            mean, np.float64
+        )
+        self.variance = self.momentum * self.variance + rest * np.asarray(
+            variance, np.float64
+        )
+        self.count += count
+
+
 def adapt_batch_norm(model, images, batch_size=128, distribution=None):
     """Re-estimates the BatchNormalization statistics of a model, in place.
 
@@ -77,8 +105,12 @@ def adapt_batch_norm(model, images, batch_size=128, distribution=None):
         return model
     with distribution.scope():
         copy = rebuild.with_batch_statistics(model)
-    batches = batches_lib.of_images(images, batch_size)
-    assign(model, collect(copy, batches, distribution))
+    moments = {path: Moments() for path in batch_norm_layers(copy)}
+    batches = batches_lib.without_labels(
+        batches_lib.of_images(images, batch_size)
+    )
+    collect(copy, batches, distribution, moments)
+    assign(model, moments)
     return model
 
 
@@ -91,18 +123,19 @@ def batch_norm_layers(model):
     }
 
 
-def collect(model, batches, distribution):
-    """Mean and variance of what enters each BN layer, over all batches.
+def collect(model, batches, distribution, moments):
+    """Adds what enters each BN layer to its moments.
 
     Args:
         model: built by `Pruner.prune(…, batch_statistics=True)` or
             `with_batch_statistics`; its moving statistics are overwritten. A
             layer that is called several times sees the values of all calls.
-        batches: `tf.data.Dataset` of image batches.
-        distribution: a `tf.distribute.Strategy`.
+        batches: `tf.data.Dataset` of batches (images, labels).
+        distribution: a `tf.distribute.Strategy`; replicas share each batch.
+        moments: `{path: Moments}`; changed.
 
     Returns:
-        `{path: Moments}`.
+        How many answers were correct, with the statistics of each batch.
 
     Raises:
         InputError: if there are no images, or a statistic is not finite.
@@ -112,28 +145,40 @@ def collect(model, batches, distribution):
     batches = replicas.share(batches, distribution)
 
     @tf.function(input_signature=[batches.element_spec])
-    def step(images):
-        return distribution.run(_batch_moments, args=(images,))
+    def step(batch):
+        return distribution.run(observe, args=batch)
 
-    def _batch_moments(images):
+    def observe(images, labels):
         # Each replica tells what it saw of its own share, which Keras does
         # not aggregate: all is merged below.
         for layer in layers.values():
             layer.observed = []
-        model(batches_lib.never_empty(tf.cast(images, tf.float32)))
+        answers = model(batches_lib.never_empty(tf.cast(images, tf.float32)))
         observed = [layer.observed for layer in layers.values()]
-        return tf.shape(images)[0], observed
+        return scoring.hits(answers, labels), tf.shape(images)[0], observed
 
-    moments = {path: Moments() for path in layers}
-    for images in batches:
-        for sizes, observed in _by_replica(step(images), distribution):
-            if sizes == 0:  # The share of a replica in a ragged last batch.
+    correct = 0
+    for batch in batches:
+        for hits, size, observed in _by_replica(step(batch), distribution):
+            if size == 0:  # The share of a replica in a ragged last batch.
                 continue
-            for path, calls in zip(layers, observed, strict=True):
-                for mean, variance, count in calls:
-                    moments[path].add(count, mean, variance)
-    _check(moments)
-    return moments
+            correct += int(hits)
+            add_observed(moments, dict(zip(layers, observed, strict=True)))
+    check(moments)
+    return correct
+
+
+def add_observed(moments, observed):
+    """Merges what BN layers saw of one batch into their moments.
+
+    Args:
+        moments: `{path: Moments}`; changed.
+        observed: `{path: [(mean, variance, values per channel), …]}`, one
+            entry for each call of the layer.
+    """
+    for path, calls in observed.items():
+        for mean, variance, count in calls:
+            moments[path].add(int(count), mean, variance)
 
 
 def _by_replica(result, distribution):
@@ -160,7 +205,8 @@ def _reset(layers):
         layer.moving_variance.assign(np.ones(layer.moving_variance.shape))
 
 
-def _check(moments):
+def check(moments):
+    """Raises InputError unless there are moments, all of them finite."""
     for path, moment in moments.items():
         if moment.count == 0:
             raise errors.InputError(

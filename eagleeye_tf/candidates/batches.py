@@ -31,6 +31,15 @@ def of_examples(images, labels, batch_size):
     )
 
 
+def without_labels(batches):
+    """Image batches -> batches (images, labels) with labels that never fit."""
+
+    def label(images):
+        return images, tf.fill(tf.shape(images)[:1], tf.constant(-1, tf.int64))
+
+    return batches.map(label)
+
+
 def as_arrays(examples):
     """Labelled examples -> `(images, labels)` NumPy arrays.
 
@@ -55,6 +64,24 @@ def as_arrays(examples):
             f"images of shape {images.shape}, labels of shape {labels.shape}."
         )
     return images, labels
+
+
+def with_or_without_labels(examples):
+    """Labelled examples, or images alone -> arrays `(images, labels)`.
+
+    Args:
+        examples: as for `as_arrays`; or an array (examples, …) of images, or
+            batches of images alone. Their labels are -1, which no answer is.
+    """
+    if not isinstance(examples, tuple) and not hasattr(examples, "shape"):
+        examples = list(examples)
+        if examples and isinstance(examples[0], (tuple, list)):
+            return as_arrays(examples)
+        examples = np.concatenate([np.asarray(batch) for batch in examples])
+    if isinstance(examples, tuple):
+        return as_arrays(examples)
+    images = np.asarray(examples)
+    return images, np.full(len(images), -1)
 
 
 def never_empty(images):

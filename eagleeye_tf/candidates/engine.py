@@ -2,20 +2,28 @@
 
 import contextlib
 import dataclasses
-import time
+import functools
 
 import numpy as np
 
 from eagleeye_tf import errors
+from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import constraints as constraints_lib
+from eagleeye_tf.candidates import evaluator as evaluator_lib
 from eagleeye_tf.candidates import log as log_lib
+from eagleeye_tf.candidates import racing
 from eagleeye_tf.candidates import sampling
-from eagleeye_tf.candidates.evaluator import Evaluator
 from eagleeye_tf.pruning import channel_graph
 from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.pruning import strategy as strategy_lib
 from eagleeye_tf.pruning.cost import CostModel
+
+CHOICES = {
+    "algorithm": tuple(sampling.ALGORITHMS),
+    "evaluation": ("race", "full"),
+    "calibration": ("exact", "moving_average"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +42,11 @@ class SearchSettings:
         importance: name in `importance.IMPORTANCES`, or a function.
         round_to: multiple to which kept channels are rounded up.
         algorithm: name in `sampling.ALGORITHMS`.
+        evaluation: `"race"`, where only the better candidates see all
+            images, or `"full"`, where all do.
+        calibration: `"exact"`, mean and variance over all calibration
+            images; or `"moving_average"`, over batches, as in the paper.
+        calibration_momentum: of the moving average, in [0, 1).
         batch_size: images per batch in calibration and scoring.
         seed: of the strategies.
 
@@ -50,6 +63,9 @@ class SearchSettings:
     importance: object = "l1"
     round_to: int = 1
     algorithm: str = "random"
+    evaluation: str = "race"
+    calibration: str = "exact"
+    calibration_momentum: float = 0.9
     batch_size: int = 128
     seed: int = 0
 
@@ -70,11 +86,16 @@ class SearchSettings:
             raise errors.InputError(
                 f"A seed is a whole number >= 0. Received: {self.seed}."
             )
-        if self.algorithm not in sampling.ALGORITHMS:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise errors.InputError(
+                    f"{name} is one of {', '.join(choices)}. "
+                    f"Received: {getattr(self, name)!r}."
+                )
+        if not 0 <= self.calibration_momentum < 1:
             raise errors.InputError(
-                f"A search algorithm is one of "
-                f"{', '.join(sampling.ALGORITHMS)}. "
-                f"Received: {self.algorithm!r}."
+                "calibration_momentum is in [0, 1). "
+                f"Received: {self.calibration_momentum}."
             )
 
     def identity(self):
@@ -94,8 +115,8 @@ class SearchResult:
     """What a search found.
 
     Attributes:
-        candidates: all scored candidates, best first; equal scores in favour
-            of fewer MACs.
+        candidates: all evaluated candidates: those who came farther in the
+            race first, then the better score, then fewer MACs.
         drawn: strategies drawn until that many met the constraints.
         full_cost: the `Cost` of the whole network.
         pruner: the `Pruner` that builds candidates.
@@ -108,6 +129,12 @@ class SearchResult:
     full_cost: object
     pruner: rebuild.Pruner
     has_batch_norm: bool
+
+    @property
+    def finalists(self):
+        """The candidates that have seen all images, best first."""
+        most = self.candidates[0].seen
+        return tuple(c for c in self.candidates if c.seen == most)
 
     @property
     def best(self):
@@ -126,27 +153,29 @@ class SearchResult:
 
 def search(
     model,
-    calibration_images,
+    calibration,
     sub_validation,
     settings=None,
     log_path=None,
     distribution=None,
-    on_candidate=None,
+    on_evaluation=None,
 ):
     """Scores many pruning strategies of a model without training any.
 
     Args:
         model: trained functional or Sequential `keras.Model` with one
             output (batch, classes); never changed.
-        calibration_images: array (examples, …) or iterable of batches:
-            training images that re-estimate BN statistics.
+        calibration: `(images, labels)` or iterable of such batches: training
+            examples that re-estimate BN statistics. Images alone will do for
+            `evaluation="full"`.
         sub_validation: `(images, labels)` or iterable of such batches:
             training examples, not among the former, not augmented.
         settings: `SearchSettings`; None for the defaults.
         log_path: file to log candidates to, and to continue from.
         distribution: a `tf.distribute.Strategy`; None for the current one.
-        on_candidate: called with each `Candidate`, old ones of a continued
-            search included.
+        on_evaluation: function of (`Candidate`, number of evaluations in
+            all), called as each candidate reaches a rung of the race, old
+            ones of a continued search included.
 
     Returns:
         A `SearchResult`.
@@ -160,31 +189,42 @@ def search(
     pruner = rebuild.Pruner(model, settings.importance, settings.round_to)
     channel_graph.require_groups(pruner.graph)
     algorithm, full_cost = _algorithm(pruner.graph, settings)
-    images = _calibration_array(calibration_images)
+    calibration = batches_lib.with_or_without_labels(calibration)
     examples = batches_lib.as_arrays(sub_validation)
-    evaluator = Evaluator(
-        pruner, images, examples, settings.batch_size, distribution
+    evaluator = evaluator_lib.make(
+        pruner,
+        calibration,
+        examples,
+        distribution,
+        batch_size=settings.batch_size,
+        new_moments=_moments(settings),
     )
     proposals = algorithm.suggest(settings.num_candidates)
     identity = {
         "model": model_fingerprint(model),
-        "calibration": batches_lib.fingerprint(images),
-        "sub_validation": batches_lib.fingerprint(*examples),
+        "calibration_set": batches_lib.fingerprint(*calibration),
+        "sub_validation_set": batches_lib.fingerprint(*examples),
         **settings.identity(),
     }
-    candidates = []
+    rungs = _rungs(settings, evaluator)
+    evaluations = sum(rung.candidates for rung in rungs)
     with _open_log(log_path, identity) as log:
-        known = {c.index: c for c in log.candidates} if log else {}
-        for proposal in proposals:
-            candidate = known.get(proposal.index)
-            if candidate is None:
-                candidate = _score(evaluator, proposal)
-                if log:
-                    log.append(candidate)
-            candidates.append(candidate)
-            if on_candidate:
-                on_candidate(candidate)
-    candidates.sort(key=lambda c: (-c.correct, c.macs, c.index))
+        candidates = racing.run(
+            proposals,
+            evaluator,
+            rungs,
+            log,
+            lambda c: on_evaluation and on_evaluation(c, evaluations),
+        )
+    candidates.sort(
+        key=lambda c: (
+            -c.total,
+            -c.calibration_total,
+            -(c.interim_score if c.score is None else c.score),
+            c.macs,
+            c.index,
+        )
+    )
     return SearchResult(
         candidates=tuple(candidates),
         drawn=algorithm.drawn,
@@ -225,30 +265,23 @@ def _algorithm(graph, settings):
     return make(graph.groups, cost_model, constraints, settings), full_cost
 
 
-def _calibration_array(images):
-    if isinstance(images, np.ndarray):
-        return images
-    batches = batches_lib.of_images(images, batch_size=1024)
-    return np.concatenate([batch.numpy() for batch in batches])
+def _moments(settings):
+    """What collects the statistics of a BN layer."""
+    if settings.calibration == "exact":
+        return adaptive_bn.Moments
+    return functools.partial(
+        adaptive_bn.MovingAverage, settings.calibration_momentum
+    )
+
+
+def _rungs(settings, evaluator):
+    count = settings.num_candidates
+    if settings.evaluation == "full":
+        return racing.full(count, evaluator)
+    return racing.race(count, evaluator, settings.batch_size)
 
 
 def _open_log(path, identity):
     if path is None:
         return contextlib.nullcontext()
     return log_lib.SearchLog(path, identity)
-
-
-def _score(evaluator, proposal):
-    start = time.monotonic()
-    scores = evaluator.score(proposal.strategy)
-    return log_lib.Candidate(
-        index=proposal.index,
-        strategy=proposal.strategy,
-        kept=proposal.kept,
-        macs=proposal.macs,
-        params=proposal.params,
-        correct=scores.correct,
-        vanilla_correct=scores.vanilla_correct,
-        total=scores.total,
-        seconds=round(time.monotonic() - start, 3),
-    )

@@ -13,7 +13,7 @@ import os
 from eagleeye_tf import errors
 from eagleeye_tf.pruning.strategy import PruningStrategy
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +26,14 @@ class Candidate:
         kept: tuple of kept channels, one for each group.
         macs: multiply-accumulates of one example.
         params: number of weights.
+        calibration_correct: correct answers of the calibration pass itself,
+            with the statistics of each batch.
+        calibration_total: calibration images seen.
         correct: adaptive-BN evaluation, correct answers.
-        vanilla_correct: vanilla evaluation, correct answers.
-        total: size of the sub-validation set.
-        seconds: time it took to score.
+        vanilla_correct: vanilla evaluation, correct answers; None unless it
+            came to the last rung of the race.
+        total: sub-validation images seen; 0 on a rung without any.
+        seconds: time it took to evaluate, all rungs together.
     """
 
     index: int
@@ -37,20 +41,38 @@ class Candidate:
     kept: tuple
     macs: int
     params: int
+    calibration_correct: int
+    calibration_total: int
     correct: int
-    vanilla_correct: int
+    vanilla_correct: int | None
     total: int
     seconds: float
 
     @property
     def score(self):
-        """Adaptive-BN score in [0, 1]."""
-        return self.correct / self.total
+        """Adaptive-BN score in [0, 1]; None without sub-validation images."""
+        return self.correct / self.total if self.total else None
 
     @property
     def vanilla_score(self):
-        """Vanilla score in [0, 1]."""
+        """Vanilla score in [0, 1]; None if there is none."""
+        if self.vanilla_correct is None:
+            return None
         return self.vanilla_correct / self.total
+
+    @property
+    def seen(self):
+        """(sub-validation, calibration) images: how far it came."""
+        return self.total, self.calibration_total
+
+    @property
+    def interim_score(self):
+        """Share of correct answers among all images seen, in [0, 1].
+
+        With what a race decides before its last rung.
+        """
+        seen = self.calibration_total + self.total
+        return (self.calibration_correct + self.correct) / max(seen, 1)
 
     def to_json(self):
         """A dict for `json.dumps`."""
@@ -76,7 +98,8 @@ class SearchLog:
         identity: dict of what must be the same for the log to be continued.
 
     Attributes:
-        candidates: what the log holds, in the order of their indices.
+        candidates: what the log holds, in the order of their indices; of one
+            that was logged on several rungs the last of them.
         torn: number of bytes of a last line that was not whole, and is gone.
 
     Raises:
@@ -88,8 +111,17 @@ class SearchLog:
         self._path = os.fspath(path)
         self._identity = json.loads(json.dumps(identity))
         self._file = None
-        self.candidates = []
+        self._known = {}
         self.torn = 0
+
+    @property
+    def candidates(self):
+        last = {index: c for (index, _), c in sorted(self._known.items())}
+        return list(last.values())
+
+    def get(self, index, seen):
+        """A candidate once it had `seen` so much; None if not logged."""
+        return self._known.get((index, seen))
 
     def __enter__(self):
         os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
@@ -108,7 +140,7 @@ class SearchLog:
     def append(self, candidate):
         """Writes a candidate; it is on disk when this returns."""
         self._write(candidate.to_json())
-        self.candidates.append(candidate)
+        self._known[candidate.index, candidate.seen] = candidate
 
     def _lock(self):
         try:
@@ -133,10 +165,10 @@ class SearchLog:
         self._check_header(header)
         for number, record in enumerate(lines, start=2):
             try:
-                self.candidates.append(Candidate.from_json(record))
+                candidate = Candidate.from_json(record)
+                self._known[candidate.index, candidate.seen] = candidate
             except (KeyError, TypeError, AttributeError) as error:
                 raise self._foreign(number) from error
-        self.candidates.sort(key=lambda candidate: candidate.index)
 
     def _parse(self, whole):
         for number, line in enumerate(whole.splitlines(), start=1):

@@ -8,6 +8,19 @@ from eagleeye_tf import replicas
 from eagleeye_tf.candidates import batches as batches_lib
 
 
+def hits(answers, labels):
+    """How many answers are correct: scalar int64 tensor.
+
+    Args:
+        answers: tensor (batch, classes); examples behind the labels' do not
+            count (see `batches.never_empty`).
+        labels: int tensor (batch,).
+    """
+    top1 = tf.argmax(answers, axis=-1, output_type=tf.int64)
+    right = tf.equal(top1[: tf.size(labels)], tf.cast(labels, tf.int64))
+    return tf.math.count_nonzero(right)
+
+
 class Scorer:
     """Counts correct answers of one model; traced once, run many times.
 
@@ -28,10 +41,7 @@ class Scorer:
         def count(images, labels):
             images = batches_lib.never_empty(tf.cast(images, tf.float32))
             answers = model(images, training=False)
-            top1 = tf.argmax(answers, axis=-1, output_type=tf.int64)
-            top1 = top1[: tf.size(labels)]
-            hits = tf.equal(top1, tf.cast(labels, tf.int64))
-            return tf.math.count_nonzero(hits), tf.size(labels, tf.int64)
+            return hits(answers, labels), tf.size(labels, tf.int64)
 
         self._step = step
 
@@ -43,8 +53,8 @@ class Scorer:
         """
         correct = total = 0
         for batch in self._batches:
-            hits, sizes = self._step(batch)
-            correct += self._sum(hits)
+            right, sizes = self._step(batch)
+            correct += self._sum(right)
             total += self._sum(sizes)
             if on_batch:
                 on_batch()

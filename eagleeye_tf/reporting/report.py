@@ -1,7 +1,5 @@
 """The report of a whole job, in Markdown, from its records alone."""
 
-import statistics
-
 from eagleeye_tf.candidates.log import Candidate
 from eagleeye_tf.pruning.cost import Cost
 from eagleeye_tf.reporting import tables
@@ -28,8 +26,10 @@ def job_report(title, command, search, finetuning, evaluation, export):
         f"# {title}",
         outcome(evaluation),
         "## Search",
-        _search_text(search, ranked),
-        tables.candidates(ranked, full_cost, limit=10),
+        tables.in_words(ranked, search["drawn"], search["has_batch_norm"]),
+        tables.candidates(
+            [c for c in ranked if c.seen == ranked[0].seen], full_cost, limit=10
+        ),
         "## Fine-tuning",
         _finetuning_table(finetuning),
         "## Channels that the winner keeps",
@@ -63,21 +63,6 @@ def outcome(evaluation):
             )
             for name, e in evaluation.items()
         ],
-    )
-
-
-def _search_text(search, ranked):
-    scores = [c.score for c in ranked]
-    vanilla = [c.vanilla_score for c in ranked]
-    kind = "adaptive-BN" if search["has_batch_norm"] else "vanilla"
-    return (
-        f"{len(ranked)} candidates out of {search['drawn']:,} strategies "
-        f"drawn, each scored on {ranked[0].total:,} images of the "
-        f"sub-validation set. Score ({kind} evaluation): mean "
-        f"{statistics.fmean(scores):.2%}, best {max(scores):.2%}. Vanilla "
-        f"score: mean {statistics.fmean(vanilla):.2%}, best "
-        f"{max(vanilla):.2%}. Median time per candidate "
-        f"{statistics.median(c.seconds for c in ranked):.1f} s."
     )
 
 

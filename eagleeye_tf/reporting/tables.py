@@ -31,23 +31,49 @@ def search_summary(result, limit=10):
         result: a `SearchResult`.
         limit: rows at most.
     """
-    scored = result.candidates
-    scores = [c.score for c in scored]
-    vanilla = [c.vanilla_score for c in scored]
-    lines = [
-        candidates(scored, result.full_cost, limit),
-        "",
-        f"{len(scored)} candidates out of {result.drawn:,} strategies drawn; "
-        f"score: mean {statistics.fmean(scores):.2%}, best "
-        f"{max(scores):.2%}; vanilla score: mean "
-        f"{statistics.fmean(vanilla):.2%}, best {max(vanilla):.2%}.",
-    ]
+    lines = [candidates(result.finalists, result.full_cost, limit), ""]
+    lines.append(
+        in_words(result.candidates, result.drawn, result.has_batch_norm)
+    )
     if not result.has_batch_norm:
         lines.append(
             "The model has no BatchNormalization: all scores are vanilla "
             "ones, which tell less about accuracy after fine-tuning."
         )
     return "\n".join(lines)
+
+
+def in_words(evaluated, drawn, has_batch_norm):
+    """How many candidates were evaluated, on what, and how well they did.
+
+    Args:
+        evaluated: sequence of `Candidate`, the farthest in the race first.
+        drawn: number of strategies drawn for them.
+        has_batch_norm: whether there was anything to adapt.
+    """
+    finalists = [c for c in evaluated if c.seen == evaluated[0].seen]
+    scores = [c.score for c in finalists]
+    vanilla = [c.vanilla_score for c in finalists]
+    text = f"{len(evaluated)} candidates out of {drawn:,} strategies drawn"
+    if len(finalists) < len(evaluated):
+        first = [
+            c.calibration_correct / c.calibration_total
+            for c in evaluated
+            if c.total == 0
+        ]
+        text += (
+            f"; {len(finalists)} came to the last rung. Those left behind on "
+            f"the first had {statistics.fmean(first):.2%} of its calibration "
+            f"images right, the best of them {max(first):.2%}"
+        )
+    kind = "adaptive-BN" if has_batch_norm else "vanilla"
+    return (
+        f"{text}. On {finalists[0].total:,} sub-validation images: {kind} "
+        f"score mean {statistics.fmean(scores):.2%}, best {max(scores):.2%}; "
+        f"vanilla score mean {statistics.fmean(vanilla):.2%}, best "
+        f"{max(vanilla):.2%}. "
+        f"{statistics.fmean(c.seconds for c in evaluated):.2f} s per candidate."
+    )
 
 
 def table(header, rows):

@@ -1,14 +1,14 @@
 """Stage: says what can be pruned, what cannot and why, and what it brings."""
 
-import time
-
+import numpy as np
 from absl import flags
 
 from eagleeye_tf.candidates import constraints as constraints_lib
 from eagleeye_tf.candidates import engine
+from eagleeye_tf.candidates import evaluator as evaluator_lib
 from eagleeye_tf.candidates import log as log_lib
+from eagleeye_tf.candidates import racing
 from eagleeye_tf.candidates import sampling
-from eagleeye_tf.candidates.evaluator import Evaluator
 from eagleeye_tf.pruning import channel_graph
 from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.pruning import strategy as strategy_lib
@@ -81,32 +81,45 @@ def _sensitivity_ratios():
 def _show_sensitivity(job, pruner, ratios):
     """Scores each group cut alone; goes on from the log of a killed run."""
     directory = job.workdir / "explain"
-    images, _ = job.data.arrays(job.data.calibration)
-    examples = job.data.arrays(job.data.sub_validation)
-    evaluator = Evaluator(
-        pruner, images, examples, job.batch_size, job.distribution
+    evaluator = evaluator_lib.make(
+        pruner,
+        job.data.arrays(job.data.calibration),
+        job.data.arrays(job.data.sub_validation),
+        job.distribution,
+        batch_size=job.batch_size,
     )
     groups = pruner.graph.groups
     cuts = [(None, 0.0)] + [(g.name, r) for g in groups for r in ratios]
+    strategies = [
+        PruningStrategy.of(groups, {name: ratio} if name else 0.0)
+        for name, ratio in cuts
+    ]
+    kept = np.array([pruner.kept(strategy) for strategy in strategies])
+    costs = CostModel(pruner.graph).of(kept)
+    proposals = [
+        sampling.Proposal(
+            index=index,
+            strategy=strategy,
+            kept=tuple(kept[index].tolist()),
+            macs=int(costs["macs"][index]),
+            params=int(costs["params"][index]),
+        )
+        for index, strategy in enumerate(strategies)
+    ]
     identity = {
         "purpose": "sensitivity",
         "model": engine.model_fingerprint(pruner.graph.model),
         "ratios": ratios,
         **job.split(),
     }
-    scores = {}
+    log = log_lib.SearchLog(directory / "sensitivity.jsonl", identity)
     bar = console.progress_bar(len(cuts), "Sensitivity", "cut")
-    with (
-        bar,
-        log_lib.SearchLog(directory / "sensitivity.jsonl", identity) as log,
-    ):
-        known = {c.index: c for c in log.candidates}
-        for index, (name, ratio) in enumerate(cuts):
-            if index not in known:
-                log.append(_score(evaluator, pruner, index, name, ratio))
-                known[index] = log.candidates[-1]
-            scores[name, ratio] = known[index].score
-            bar.update()
+    with bar, log:
+        rungs = racing.full(len(cuts), evaluator)
+        found = racing.run(
+            proposals, evaluator, rungs, log, lambda _: bar.update()
+        )
+    scores = {cuts[c.index]: c.score for c in found}
     full_score = scores.pop((None, 0.0))
     names = [group.name for group in groups]
     table = explanation.sensitivity(names, ratios, scores, full_score)
@@ -114,23 +127,3 @@ def _show_sensitivity(job, pruner, ratios):
         path = directory / f"sensitivity.{suffix}"
         plots.sensitivity(path, names, ratios, scores, full_score)
     console.say(f"\n{table}\n\nPlot: {directory / 'sensitivity.png'}")
-
-
-def _score(evaluator, pruner, index, name, ratio):
-    groups = pruner.graph.groups
-    strategy = PruningStrategy.of(groups, {name: ratio} if name else 0.0)
-    start = time.monotonic()
-    found = evaluator.score(strategy)
-    kept = pruner.kept(strategy)
-    cost = CostModel(pruner.graph).of_one(kept)
-    return log_lib.Candidate(
-        index=index,
-        strategy=strategy,
-        kept=tuple(kept.tolist()),
-        macs=cost.macs,
-        params=cost.params,
-        correct=found.correct,
-        vanilla_correct=found.vanilla_correct,
-        total=found.total,
-        seconds=round(time.monotonic() - start, 3),
-    )

@@ -1,6 +1,7 @@
 """Stage: scores pruning strategies that meet a budget, without training any."""
 
 import dataclasses
+import operator
 
 from absl import flags
 
@@ -69,6 +70,29 @@ _ALGORITHM = flags.DEFINE_enum(
 )
 
 
+_EVALUATION = flags.DEFINE_enum(
+    "evaluation",
+    engine.SearchSettings.evaluation,
+    engine.CHOICES["evaluation"],
+    "Who sees how many images: in a race only the better candidates see all; "
+    "in a full evaluation, as in the paper, all do.",
+)
+_CALIBRATION = flags.DEFINE_enum(
+    "calibration",
+    "exact",
+    engine.CHOICES["calibration"],
+    "BN statistics over all calibration images, or, as in the paper, a "
+    "moving average over their batches.",
+)
+_CALIBRATION_MOMENTUM = flags.DEFINE_float(
+    "calibration_momentum",
+    0.9,
+    "Of the moving average, in [0, 1).",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+
+
 def search_settings():
     """The `SearchSettings` that the flags describe.
 
@@ -89,6 +113,9 @@ def search_settings():
         importance=_IMPORTANCE.value,
         round_to=_ROUND_TO.value,
         algorithm=_ALGORITHM.value,
+        evaluation=_EVALUATION.value,
+        calibration=_CALIBRATION.value,
+        calibration_momentum=_CALIBRATION_MOMENTUM.value,
         batch_size=common.BATCH_SIZE.value,
         seed=common.SEED.value,
     )
@@ -99,25 +126,29 @@ def search(job):
     settings = search_settings()
     model = job.trained_model()
     data = job.data
-    images, _ = data.arrays(data.calibration)
+    calibration = data.arrays(data.calibration)
     examples = data.arrays(data.sub_validation)
-    bar = console.progress_bar(settings.num_candidates, "Search", "candidate")
+    bar = console.progress_bar(None, "Search", "evaluation")
     best = []
 
-    def on_candidate(candidate):
-        best[:] = [max([*best, candidate], key=lambda c: c.correct)]
-        bar.set_postfix(best=f"{best[0].score:.2%}", refresh=False)
+    def on_evaluation(candidate, evaluations):
+        bar.total = evaluations
+        key = operator.attrgetter("seen", "interim_score")
+        best[:] = [max([*best, candidate], key=key)]
+        score = best[0].score
+        score = best[0].interim_score if score is None else score
+        bar.set_postfix(best=f"{score:.2%}", refresh=False)
         bar.update()
 
     with bar:
         result = engine.search(
             model,
-            images,
+            calibration,
             examples,
             settings,
             job.workdir / "search" / "log.jsonl",
             job.distribution,
-            on_candidate,
+            on_evaluation,
         )
     summary = {
         "split": job.split(),
