@@ -17,6 +17,16 @@ def chain(channels=(8, 12), classes=4, size=8):
     return keras.Model(image, layers.Dense(classes, name="logits")(x))
 
 
+def grouped_chain(classes=4):
+    """A grouped convolution, which has no open form, and a BN."""
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(8, 3, name="first")(image)
+    x = layers.Conv2D(8, 3, groups=2, name="grouped")(x)
+    x = layers.BatchNormalization(name="bn")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(image, layers.Dense(classes, name="logits")(x))
+
+
 def dense_block(growth=4, classes=4):
     """DenseNet-style: each convolution sees all features before it."""
     image = keras.Input((8, 8, 3), name="image")

@@ -61,8 +61,11 @@ class Pruner:
 
     def kept(self, ratios):
         """Number of channels that each group keeps: int array (groups,)."""
-        strategy = PruningStrategy.of(self.graph.groups, ratios)
-        return strategy.kept(self.graph.groups, self._round_to)
+        return self.strategy(ratios).kept(self.graph.groups, self._round_to)
+
+    def strategy(self, ratios):
+        """The `PruningStrategy` that `ratios` (see `prune`) stands for."""
+        return PruningStrategy.of(self.graph.groups, ratios)
 
 
 def prune(model, ratios, importance="l1", round_to=1):

@@ -11,7 +11,7 @@ from eagleeye_tf.candidates import evaluator
 
 layers = keras.layers
 SETTINGS = ee.SearchSettings(
-    macs=0.5, tolerance=0.05, num_candidates=4, batch_size=16
+    macs=0.5, tolerance=0.05, num_candidates=4, batch_size=16, evaluation="full"
 )
 
 
@@ -90,20 +90,20 @@ def test_continued_search_scores_nothing_twice(
     path = tmp_path / "log.jsonl"
     whole = ee.search(model, images, examples, SETTINGS)
 
-    def stop(candidate):
+    def stop(candidate, evaluations):
         if stop.left == 0:
             raise KeyboardInterrupt
         stop.left -= 1
 
     stop.left = 2
     with pytest.raises(KeyboardInterrupt):
-        ee.search(model, images, examples, SETTINGS, path, on_candidate=stop)
+        ee.search(model, images, examples, SETTINGS, path, on_evaluation=stop)
     calls = []
-    score = evaluator.Evaluator.score
+    start = evaluator.Evaluator.start
     monkeypatch.setattr(
         evaluator.Evaluator,
-        "score",
-        lambda self, s: calls.append(s) or score(self, s),
+        "start",
+        lambda self, s: calls.append(s) or start(self, s),
     )
     continued = ee.search(model, images, examples, SETTINGS, path)
     assert len(calls) == 1  # Three were logged when it was stopped.
@@ -120,7 +120,9 @@ def test_search_can_be_extended(model, images, examples, tmp_path):
     assert scores(extended) == scores(whole)
 
 
-@pytest.mark.parametrize("what", ["model", "calibration", "sub_validation"])
+@pytest.mark.parametrize(
+    "what", ["model", "calibration_set", "sub_validation_set"]
+)
 def test_log_of_other_inputs_is_refused(
     model, images, examples, tmp_path, what
 ):
@@ -130,7 +132,7 @@ def test_log_of_other_inputs_is_refused(
     if what == "model":
         model = ee.prune(model, 0.0)
         model.get_layer("logits").bias.assign([1.0, 0, 0, 0])
-    elif what == "calibration":
+    elif what == "calibration_set":
         images = images + 1
     else:
         examples = (examples[0], (examples[1] + 1) % 4)

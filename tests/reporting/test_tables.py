@@ -13,6 +13,8 @@ def candidate(correct, vanilla, macs):
         kept=(4,),
         macs=macs,
         params=30,
+        calibration_correct=3,
+        calibration_total=4,
         correct=correct,
         vanilla_correct=vanilla,
         total=200,
@@ -59,14 +61,15 @@ def test_at_most_so_many_rows():
 def test_summary():
     result = types.SimpleNamespace(
         candidates=RANKED,
+        finalists=RANKED,
         full_cost=Cost(macs=1000, params=60),
         drawn=1234,
         has_batch_norm=True,
     )
     text = tables.search_summary(result)
     assert "2 candidates out of 1,234 strategies drawn" in text
-    assert "; score: mean 62.75%, best 75.00%;" in text
-    assert "vanilla score: mean 20.00%, best 30.00%." in text
+    assert "score mean 62.75%, best 75.00%;" in text
+    assert "vanilla score mean 20.00%, best 30.00%." in text
     assert "BatchNormalization" not in text
     result.has_batch_norm = False
     assert "all scores are vanilla" in tables.search_summary(result)

@@ -1,0 +1,108 @@
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import toys
+
+from eagleeye_tf.candidates import adaptive_bn
+from eagleeye_tf.candidates import evaluator as evaluator_lib
+from eagleeye_tf.models import zoo
+from eagleeye_tf.pruning import rebuild
+
+
+def made(model, **options):
+    """Both evaluators of a model, on the same random images."""
+    x = toys.images(model, count=40).astype(np.uint8)
+    labels = np.arange(40) % 4
+    calibration = x[:16], labels[:16]
+    sub_validation = x[16:], labels[16:]
+    pruner = rebuild.Pruner(model)
+    quick = evaluator_lib.make(
+        pruner, calibration, sub_validation, batch_size=8, **options
+    )
+    slow = evaluator_lib.RebuiltEvaluator(
+        tf.distribute.get_strategy(),
+        pruner,
+        calibration,
+        sub_validation,
+        batch_size=8,
+        **options,
+    )
+    return pruner, quick, slow
+
+
+def evaluated(evaluator, strategy):
+    trial = evaluator.start(strategy)
+    answers = [
+        evaluator.count(trial, 0, 24, adapted=False),
+        evaluator.calibrate(trial, 8),
+        evaluator.calibrate(trial, 16),
+        evaluator.count(trial, 0, 10),
+        evaluator.count(trial, 10, 24),
+        evaluator.count(trial, 0, 24),
+    ]
+    return answers, trial.moments
+
+
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v1", "mobilenet_v2", "resnet20", "vgg16_bn"]
+)
+def test_open_and_rebuilt_networks_agree(name):
+    model = zoo.build(name, (32, 32, 3), 4, width=0.25)
+    toys.scramble(model)
+    pruner, quick, slow = made(model)
+    assert isinstance(quick, evaluator_lib.OpenEvaluator)
+    for ratio in (0.0, 0.3, 0.6):
+        found, moments = evaluated(quick, pruner.strategy(ratio))
+        expected, others = evaluated(slow, pruner.strategy(ratio))
+        assert found == expected
+        assert found[3] + found[4] == found[5]
+        for path, moment in moments.items():
+            for statistic in ("mean", "variance"):
+                a = getattr(moment, statistic)
+                b = getattr(others[path], statistic)
+                np.testing.assert_allclose(
+                    a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max()
+                )
+
+
+def test_traces_do_not_grow_with_the_candidates():
+    model = toys.chain()
+    pruner, quick, _ = made(model)
+    for ratio in np.linspace(0, 0.9, 20):
+        evaluated(quick, pruner.strategy(float(ratio)))
+    assert quick.traces == 2  # One that adapts, one that scores.
+
+
+def test_networks_without_an_open_form_are_rebuilt():
+    model = toys.grouped_chain()
+    pruner, quick, _ = made(model)
+    assert isinstance(quick, evaluator_lib.RebuiltEvaluator)
+    found, _ = evaluated(quick, pruner.strategy(0.5))
+    assert found[3] + found[4] == found[5]
+
+
+def test_moving_average_by_hand():
+    average = adaptive_bn.MovingAverage(0.9)
+    average.add(4, np.array([1.0]), np.array([3.0]))
+    average.add(2, np.array([2.0]), np.array([5.0]))
+    # 0.9 (0.9·0 + 0.1·1) + 0.1·2; 0.9 (0.9·1 + 0.1·3) + 0.1·5
+    np.testing.assert_allclose(average.mean, [0.29])
+    np.testing.assert_allclose(average.variance, [1.58])
+    assert average.count == 6
+
+
+def test_moving_average_is_used():
+    model = toys.chain()
+    toys.scramble(model)
+    options = {"new_moments": functools.partial(adaptive_bn.MovingAverage, 0.5)}
+    pruner, quick, _ = made(model, **options)
+    trial = quick.start(pruner.strategy(0.0))
+    quick.calibrate(trial, 16)
+    x = toys.images(model, count=40).astype(np.uint8)[:16].astype(np.float32)
+    features = keras.Model(model.input, model.get_layer("conv0").output)
+    means = [np.asarray(features(x[a : a + 8])).mean((0, 1, 2)) for a in (0, 8)]
+    expected = 0.25 * means[0] + 0.5 * means[1]
+    np.testing.assert_allclose(trial.moments["bn0"].mean, expected, rtol=1e-4)

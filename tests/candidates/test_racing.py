@@ -1,0 +1,160 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import toys
+
+import eagleeye_tf as ee
+from eagleeye_tf.candidates import log as log_lib
+from eagleeye_tf.candidates import racing
+from eagleeye_tf.candidates import sampling
+from eagleeye_tf.pruning.strategy import PruningStrategy
+
+COUNT = 40
+
+
+class Ledger:
+    """Knows all answers beforehand, and notes which images were asked for.
+
+    Candidate i answers an image correctly if its number, of 0 … 99, is below
+    50 + i in every block of 100.
+    """
+
+    has_batch_norm = True
+    calibration_size = 1200
+    sub_validation_size = 2000
+
+    def __init__(self):
+        self.asked = []
+
+    @dataclasses.dataclass
+    class Trial:
+        index: int
+        calibrated: int = 0
+
+    def start(self, strategy):
+        return self.Trial(int(dict(strategy.ratios)["a"] * 1000))
+
+    def calibrate(self, trial, stop):
+        images = np.arange(trial.calibrated, stop)
+        self.asked += [("calibration", trial.index, i) for i in images]
+        trial.calibrated = stop
+        return int((images % 100 < 50 + trial.index).sum())
+
+    def count(self, trial, start, stop, adapted=True):
+        images = np.arange(start, stop)
+        kind = "adapted" if adapted else "vanilla"
+        self.asked += [(kind, trial.index, i) for i in images]
+        right = 50 + trial.index if adapted else 50 - trial.index
+        return int((images % 100 < right).sum())
+
+    def rest(self, trial):
+        pass
+
+
+def proposals(count=COUNT):
+    return [
+        sampling.Proposal(
+            index=i,
+            strategy=PruningStrategy((("a", i / 1000 + 1e-6),)),
+            kept=(1,),
+            macs=10,
+            params=10,
+        )
+        for i in range(count)
+    ]
+
+
+def by_index(candidates):
+    return {c.index: c for c in candidates}
+
+
+def test_rungs_by_hand():
+    assert racing.race(100, Ledger(), batch_size=128) == [
+        racing.Rung(100, 512, 0),
+        racing.Rung(25, 1200, 512),
+        racing.Rung(7, 1200, 2000),
+    ]
+    # Few candidates need no race; without BN there is no calibration pass.
+    assert racing.race(6, Ledger(), 128) == racing.full(6, Ledger())
+    plain = Ledger()
+    plain.has_batch_norm = False
+    assert racing.race(100, plain, 128) == [racing.Rung(100, 0, 2000)]
+
+
+def test_the_best_go_on_and_see_everything_once():
+    ledger = Ledger()
+    rungs = racing.race(COUNT, ledger, batch_size=100)
+    assert rungs == [
+        racing.Rung(40, 600, 0),
+        racing.Rung(10, 1200, 500),
+        racing.Rung(6, 1200, 2000),
+    ]
+    found = by_index(racing.run(proposals(), ledger, rungs))
+    assert len(ledger.asked) == len(set(ledger.asked))
+    for index, candidate in found.items():
+        if index >= 34:
+            assert candidate.seen == (2000, 1200)
+            assert candidate.correct == 20 * (50 + index)
+            assert candidate.vanilla_correct == 20 * (50 - index)
+            assert candidate.calibration_correct == 12 * (50 + index)
+        elif index >= 30:
+            assert candidate.seen == (500, 1200)
+            assert candidate.correct == 5 * (50 + index)
+            assert candidate.vanilla_correct is None
+        else:
+            assert candidate.seen == (0, 600)
+            assert candidate.calibration_correct == 6 * (50 + index)
+            assert candidate.score is None
+    images = 40 * 600 + 10 * (600 + 500) + 6 * (1500 + 2000)
+    assert len(ledger.asked) == images
+
+
+@pytest.mark.parametrize("stop_after", [1, 25, 40, 41, 47, 50, 52, 55])
+def test_killed_anywhere_it_ends_alike(tmp_path, stop_after):
+    rungs = racing.race(COUNT, Ledger(), batch_size=100)
+    whole = by_index(racing.run(proposals(), Ledger(), rungs))
+    left = stop_after
+
+    def stop(_):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "log.jsonl"
+    with pytest.raises(KeyboardInterrupt), log_lib.SearchLog(path, {}) as log:
+        racing.run(proposals(), Ledger(), rungs, log, stop)
+    with log_lib.SearchLog(path, {}) as log:
+        again = by_index(racing.run(proposals(), Ledger(), rungs, log))
+        logged = by_index(log.candidates)
+    for index, candidate in whole.items():
+        assert again[index].seen == candidate.seen
+        assert again[index].correct == candidate.correct
+        assert again[index].calibration_correct == candidate.calibration_correct
+        assert logged[index] == again[index]
+    lines = path.read_text().splitlines()
+    assert len(lines) == 1 + 40 + 10 + 6
+
+
+def test_finalists_of_a_search_have_the_scores_of_a_full_one():
+    model = toys.chain(channels=(16, 16))
+    toys.randomise(model)
+    images = toys.images(model, count=64)
+    examples = images, toys.outputs(model, images).argmax(1)
+    more = toys.images(model, count=96, seed=1)
+    sub_validation = more, toys.outputs(model, more).argmax(1)
+    settings = ee.SearchSettings(
+        macs=0.5, tolerance=0.1, num_candidates=20, batch_size=16
+    )
+    raced = ee.search(model, examples, sub_validation, settings)
+    settings = dataclasses.replace(settings, evaluation="full")
+    full = by_index(
+        ee.search(model, examples, sub_validation, settings).candidates
+    )
+    assert len(raced.candidates) == 20
+    assert len(raced.finalists) == 6
+    for candidate in raced.finalists:
+        alike = full[candidate.index]
+        assert candidate.correct == alike.correct
+        assert candidate.vanilla_correct == alike.vanilla_correct
