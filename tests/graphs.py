@@ -346,7 +346,7 @@ def arithmetic():
     x = (conv(6, "a")(image / 255.0) * 2 + 1) ** 2
     x = ops.sqrt(ops.abs(1 - x)) + ops.exp(-ops.clip(x, 0, 3))
     x = ops.where(x > 1, x, 0.25)
-    x = ops.pad(x, [[0, 0], [1, 2], [0, 0], [0, 0]])
+    x = ops.pad(x, [[0, 0], [1, 2], [0, 0], [0, 0]], mode="reflect")
     x = keras.activations.swish(conv(5, "b")(x))
     return classified(image, ops.max_pool(x, 2))
 

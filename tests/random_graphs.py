@@ -6,6 +6,7 @@ does something valid. So any list is a model, and hypothesis can shrink it.
 """
 
 import keras
+import numpy as np
 from hypothesis import strategies as st
 
 layers = keras.layers
@@ -183,6 +184,34 @@ def _nested(b, x, m, n):
     return inner(inner(x)) if x.shape[-1] == 2 + n else inner(x)
 
 
+def _block(b, x, m, n):
+    """A model without weights, called twice, on any tensors of one shape."""
+    y = b.pick(m, like=x)
+    inside = keras.Input(x.shape[1:], name="later")
+    other = keras.Input(x.shape[1:], name="earlier")
+    parts = [layers.ReLU()(inside), other] if n % 2 else [other, inside]
+    inner = keras.Model([inside, other], layers.Concatenate()(parts))
+    if n % 4 < 2:
+        return layers.Add()([inner([x, y]), inner([y, x])])
+    return inner({"earlier": x, "later": y})
+
+
+def _constant(b, x, m, n):
+    kinds = (
+        lambda: x * np.arange(1, 1 + x.shape[-1], dtype="float32"),
+        lambda: x + np.ones((*x.shape[1:3], 1), "float32"),
+        lambda: x * np.float32(2),
+        lambda: ops.maximum(b.pick(m, like=x), x) - 0.5,
+    )
+    return kinds[n % len(kinds)]()
+
+
+def _stacked(b, x, m, n):
+    y = b.pick(m, like=x)
+    stacked = ops.stack([x, y], axis=1 + m % 3)
+    return ops.max(ops.flip(stacked, axis=1), axis=1 + m % 3)
+
+
 def _output(b, x, m, n):
     if len(b.outputs) < 2 and n % 3 == 0:
         b.outputs.append(x)
@@ -207,6 +236,9 @@ STEPS = {
         _parted,
         _padded,
         _nested,
+        _block,
+        _constant,
+        _stacked,
         _output,
     )
 }

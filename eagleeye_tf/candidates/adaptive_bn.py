@@ -207,11 +207,17 @@ def _reset(layers):
 
 def check(moments):
     """Raises InputError unless there are moments, all of them finite."""
+    if not any(moment.count for moment in moments.values()):
+        raise errors.InputError(
+            "BatchNormalization statistics are estimated from at least one "
+            "image. Received: an empty calibration set."
+        )
     for path, moment in moments.items():
         if moment.count == 0:
             raise errors.InputError(
-                "BatchNormalization statistics are estimated from at least "
-                "one image. Received: an empty calibration set."
+                f"BatchNormalization layer {path!r} saw no image in training "
+                "mode, so its statistics cannot be estimated: the model must "
+                "call it on its way from input to output."
             )
         if not np.isfinite(moment.mean + moment.variance).all():
             raise errors.InputError(

@@ -81,6 +81,9 @@ def use_batch_statistics(config, functional):
         layer = layers.get(entry["name"])
         if network.is_functional(layer):
             use_batch_statistics(entry["config"], network.as_functional(layer))
+            for node in entry["inbound_nodes"]:
+                # It would win over what the model is called with.
+                node["kwargs"].pop("training", None)
             continue
         is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
         if is_batch_norm:

@@ -75,7 +75,9 @@ class LayerRecord:
         None for a number that the static shapes do not tell.
         """
         return {
-            name: rule_base.total(t.weights[name].uses for t in self.traces)
+            name: rule_base.total(
+                t.weights[name].uses for t in self.traces if name in t.weights
+            )
             for name in self.trace.weights
         }
 
@@ -101,6 +103,7 @@ class ChannelGraph:
         self.nested_inputs = {}
         self._labels = Labels()
         self._tensors = {}
+        self._paths = {}
         self._trace_model(network.as_functional(model))
         self._class_of = self._labels.classes()
         reasons = self._frozen_classes()
@@ -158,10 +161,10 @@ class ChannelGraph:
             path = prefix + call.name
             if network.is_functional(call.layer):
                 nested = network.read(network.as_functional(call.layer))
-                for ref, channels in zip(nested.inputs, entering, strict=True):
-                    self.nested_inputs.setdefault(
-                        f"{path}/{ref.key[0]}", channels
-                    )
+                entering = tuple(
+                    self._enter(f"{path}/{ref.key[0]}", ref.shape, x)
+                    for ref, x in zip(nested.inputs, entering, strict=True)
+                )
                 leaving = self._trace_calls(nested, path + "/", entering)
             else:
                 leaving = self._trace_call(
@@ -171,7 +174,21 @@ class ChannelGraph:
                 tensors[call.name, call.index, index] = channels
         return tuple(tensors[ref.key] for ref in net.outputs)
 
+    def _enter(self, path, shape, x):
+        """Channels of an input of a nested model, called with `x`."""
+        if len(shape) != len(x.shape):
+            reason = "gives its input another rank"
+            self._labels.freeze(x.labels, path, reason)
+            size = shape[-1] if len(shape) > 1 and shape[-1] else 0
+            x = Channels(self._labels.new(size), len(shape) - 1, shape)
+            self._labels.freeze(x.labels, path, reason)
+        first = self.nested_inputs.setdefault(path, x)
+        if shape[x.axis] is not None:  # One width for all calls.
+            self._tie_or_freeze(path, first.labels, x.labels)
+        return x
+
     def _trace_call(self, call, inputs):
+        self._check_shared(call)
         rule = layer_rules.rule_for(call)
         trace = rule.trace(call, inputs, self._labels)
         weights = {
@@ -193,18 +210,40 @@ class ChannelGraph:
 
     def _tie_calls(self, path, first, second):
         """A layer called twice has one kernel: tie what its axes follow."""
-        pairs = [
-            (labels, second.weights[name].axes.get(axis, labels))
-            for name, weight in first.weights.items()
-            for axis, labels in weight.axes.items()
-        ]
-        pairs += zip(first.widths, second.widths, strict=False)
-        for a, b in pairs:
-            if len(a) == len(b):
-                self._labels.tie(a, b)
-            else:
-                for labels in (a, b):
-                    self._labels.freeze(labels, path, "serves two widths")
+        pairs = list(zip(first.widths, second.widths, strict=False))
+        alike = len(first.widths) == len(second.widths)
+        for name in {**first.weights, **second.weights}:
+            axes, others = (
+                t.weights[name].axes if name in t.weights else {}
+                for t in (first, second)
+            )
+            alike = alike and axes.keys() == others.keys()
+            pairs += [(axes[a], others[a]) for a in axes if a in others]
+        for pair in pairs:
+            self._tie_or_freeze(path, *pair)
+        if not alike:
+            for labels in (*_followed(first), *_followed(second)):
+                self._labels.freeze(labels, path, "serves different axes")
+
+    def _tie_or_freeze(self, path, a, b):
+        if len(a) == len(b):
+            self._labels.tie(a, b)
+        else:
+            for labels in (a, b):
+                self._labels.freeze(labels, path, "serves two widths")
+
+    def _check_shared(self, call):
+        """A layer has one place: Keras makes copies of it when it saves."""
+        if call.layer is None:
+            return
+        path = self._paths.setdefault(id(call.layer), call.name)
+        if path != call.name:
+            raise errors.InputError(
+                f"Layer {path!r} is used a second time in another model, as "
+                f"{call.name!r}. Keras makes two layers of it as soon as the "
+                "model is saved, so it cannot be pruned as one: use it in "
+                "one model only, or clone it."
+            )
 
     def _frozen_classes(self):
         """`{class: (cause, reason)}`, the reason that was found first."""
@@ -229,15 +268,15 @@ class ChannelGraph:
                 if unit not in reasons:
                     members[signatures[unit]][unit] = None
                     layers[signatures[unit]][path] = None
-        names = collections.Counter()
+        taken = set()
         groups = []
         for signature, units in members.items():
             first = next(iter(layers[signature]))
-            names[first] += 1
-            count = names[first]
+            name = self._free_name(first, taken)
+            taken.add(name)
             groups.append(
                 ChannelGroup(
-                    name=first if count == 1 else f"{first}:{count}",
+                    name=name,
                     size=len(units),
                     layers=tuple(layers[signature]),
                     units=np.fromiter(units, int, len(units)),
@@ -245,9 +284,20 @@ class ChannelGraph:
             )
         return tuple(groups)
 
+    def _free_name(self, first, taken):
+        """`first`, or with a number where that is another group or layer."""
+        name, count = first, 1
+        while name in taken or (count > 1 and name in self._labels.produced):
+            count += 1
+            name = f"{first}:{count}"
+        return name
+
     def _signatures(self):
-        """One hashable per class: where, and how often, it occurs."""
-        occurrences = collections.defaultdict(list)
+        """One number per class: equal if they occur equally everywhere.
+
+        All classes start alike; each array of labels parts those that occur
+        in it from the others, and by how often they do.
+        """
         forms = dict(self._tensors)
         for record in self.records.values():
             for weight in record.trace.weights.values():
@@ -255,15 +305,17 @@ class ChannelGraph:
                     forms[labels.tobytes()] = labels
         for labels in self._labels.produced.values():
             forms[labels.tobytes()] = labels
-        for index, labels in enumerate(forms.values()):
-            units, counts = np.unique(
-                self._class_of[labels], return_counts=True
-            )
-            for unit, count in zip(
-                units.tolist(), counts.tolist(), strict=True
-            ):
-                occurrences[unit].append((index, count))
-        return {unit: tuple(seen) for unit, seen in occurrences.items()}
+        signatures = np.zeros(self._class_of.max(initial=-1) + 1, int)
+        count = 1
+        for labels in forms.values():
+            units, times = np.unique(self._class_of[labels], return_counts=True)
+            if not len(units):
+                continue
+            keys = signatures[units] * (times.max() + 1) + times
+            different, place = np.unique(keys, return_inverse=True)
+            signatures[units] = count + place
+            count += len(different)
+        return signatures.tolist()
 
     def _find_frozen(self, reasons):
         frozen = []
@@ -278,6 +330,13 @@ class ChannelGraph:
                 for reason, channels in counts.items()
             )
         return tuple(frozen)
+
+
+def _followed(trace):
+    """Label arrays that a layer's weights and widths follow."""
+    for weight in trace.weights.values():
+        yield from weight.axes.values()
+    yield from trace.widths
 
 
 def channel_groups(model):

@@ -4,9 +4,11 @@ import collections
 import dataclasses
 import math
 
+import keras
 import numpy as np
 
 from eagleeye_tf import errors
+from eagleeye_tf.pruning import rule_base
 from eagleeye_tf.pruning.channel_graph import ChannelGraph
 from eagleeye_tf.pruning.strategy import PruningStrategy
 
@@ -42,6 +44,18 @@ class CostModel:
     """
 
     metrics = ("macs", "params")
+
+    @property
+    def uncounted(self):
+        """Names of layers whose MACs nobody knows, for lack of a rule."""
+        return tuple(
+            record.path
+            for record in self._graph.records.values()
+            if isinstance(record.rule, rule_base.NoRule)
+            and record.layer is not None
+            and not isinstance(record.layer, keras.layers.Embedding)
+            and any(len(w.shape) > 1 for w in record.layer.weights)
+        )
 
     def __init__(self, graph):
         self._forms = []

@@ -26,7 +26,13 @@ def run(functional, inputs, compute, prefix=""):
     operations = {op.name: op for op in functional.operations}
     tensors = {}
     for ref, value in zip(net.inputs, inputs, strict=True):
-        tensors[ref.key] = keras.ops.convert_to_tensor(value)
+        value = keras.ops.convert_to_tensor(value)
+        # As Keras does when a nested model is called.
+        if len(value.shape) == len(ref.shape) + 1:
+            value = keras.ops.squeeze(value, -1)
+        elif len(value.shape) == len(ref.shape) - 1:
+            value = keras.ops.expand_dims(value, -1)
+        tensors[ref.key] = value
     for call in net.calls:
         path = prefix + call.name
         if network.is_functional(call.layer):

@@ -12,6 +12,7 @@ from eagleeye_tf.pruning import live_code
 from eagleeye_tf.pruning import passing_rules
 from eagleeye_tf.pruning import rule_base
 from eagleeye_tf.pruning import shape_rules
+from eagleeye_tf.pruning import slicing_rules
 from eagleeye_tf.pruning import weighted_rules
 
 
@@ -83,32 +84,38 @@ RULES = {
 OPERATION_RULES = {
     **_entries(
         rule_base.Rule(),
-        "Abs Absolute Cast Ceil Celu Clip Cos Elu Erf Exp Expm1 Floor Gelu "
-        "HardShrink HardSigmoid HardSilu HardTanh LeakyRelu Log Log1p "
-        "LogSigmoid Mish Negative ReLU Reciprocal Relu Relu6 Round Rsqrt Selu "
-        "Sigmoid Sign Silu Sin SoftShrink Softplus Softsign SparsePlus "
-        "SparseSigmoid Sqrt Square Squareplus StopGradient Tanh TanhShrink "
-        "Threshold",
+        "Abs Absolute Arccos Arccosh Arcsin Arcsinh Arctan Arctanh Cast Cbrt "
+        "Ceil Celu Clip ConvertToTensor Copy Cos Cosh Elu Erf Erfc Erfinv Exp "
+        "Exp2 Expm1 Floor Gelu HardShrink HardSigmoid HardSilu HardTanh "
+        "Isfinite Isinf Isnan LeakyRelu Log Log10 Log1p Log2 LogSigmoid "
+        "LogicalNot NanToNum Negative OnesLike ReLU Reciprocal Relu Relu6 "
+        "Round Rsqrt Selu Sigmoid Sign Silu Sin Sinh SoftShrink Softplus "
+        "Softsign SparsePlus SparseSigmoid Sqrt Square Squareplus "
+        "StopGradient Tan Tanh TanhShrink Threshold Trunc ZerosLike",
     ),
     **_entries(
         passing_rules.Arithmetic(),
-        "Add Subtract Multiply TrueDivide Divide Maximum Minimum Power "
-        "FloorDivide Mod Equal NotEqual Greater GreaterEqual Less LessEqual "
-        "Where",
+        "Add Arctan2 Divide DivideNoNan Equal FloorDivide Fmax Fmin Fmod "
+        "Greater GreaterEqual Hypot Isclose Less LessEqual Logaddexp "
+        "LogicalAnd LogicalOr LogicalXor Maximum Minimum Mod Multiply "
+        "NotEqual Power Subtract TrueDivide Where",
     ),
     **_entries(
         passing_rules.Spatial(),
         "AdaptiveAveragePool AdaptiveMaxPool AveragePool MaxPool Resize",
     ),
-    **_entries(passing_rules.MixesAxes(), "LogSoftmax Softmax Sparsemax"),
+    **_entries(
+        passing_rules.MixesAxes(), "Flip LogSoftmax Roll Softmax Sparsemax"
+    ),
     **_entries(
         shape_rules.Reduction(),
         "Amax Amin Max Mean Min Prod Std Sum Var Logsumexp",
     ),
     "Concatenate": passing_rules.Concatenate(),
-    "GetItem": shape_rules.GetItem(),
-    "Pad": shape_rules.Pad(),
-    "Split": shape_rules.Split(),
+    "GetItem": slicing_rules.GetItem(),
+    "Pad": slicing_rules.Pad(),
+    "Split": slicing_rules.Split(),
+    "Stack": slicing_rules.Stack(),
     "Reshape": shape_rules.ReshapeOperation(),
     "Transpose": shape_rules.MovedAxes(shape_rules.transposed),
     "Swapaxes": shape_rules.MovedAxes(shape_rules.swapped),
@@ -151,12 +158,18 @@ def register_rule(layer_class, rule):
 
 def rule_for(call):
     """The rule of a call's layer type or operation."""
+    changed = rule_base.changed_weights(call.layer)
+    if changed is not None:
+        return rule_base.NoRule(changed)
     if call.layer is None:
         rule = OPERATION_RULES.get(call.class_name)
     elif live_code.is_keras(type(call.layer)):
         rule = RULES.get(call.class_name)
     else:
         rule = _registered.get(type(call.layer))
-    if rule is None or (len(call.inputs) != 1 and not rule.many_inputs):
+    if rule is None:
         return rule_base.NoRule()
+    if len(call.inputs) != 1 and not rule.many_inputs:
+        count = len(call.inputs)
+        return rule_base.NoRule(f"takes {count} tensors, its rule one")
     return rule

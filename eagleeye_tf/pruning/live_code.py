@@ -1,12 +1,12 @@
 """Python code inside a model: reused live, never written out and read back.
 
 A model in memory may hold functions and classes that Keras' configs cannot
-carry: Lambda layers, activations of the user's own, unregistered layers. The
-config gets a name instead, under which `custom_object_scope` finds the very
-same object.
+carry: Lambda layers, activations of the user's own, unregistered layers and
+regularizers. The config gets a name instead, under which
+`custom_object_scope` finds the very same object.
 """
 
-from eagleeye_tf.pruning import network
+import inspect
 
 
 class LiveCode:
@@ -16,45 +16,63 @@ class LiveCode:
         objects: `{name: class or function}` for `custom_object_scope`.
     """
 
-    def __init__(self, model):
+    def __init__(self):
         self.objects = {}
-        self._functions = {}
-        for path, layer in network.all_layers(model):
-            self._add_class(type(layer))
-            for key in ("activation", "function"):
-                function = getattr(layer, key, None)
-                if callable(function) and not is_keras(function):
-                    self._functions.setdefault(path, {})[key] = function
-        for nested in _nested_models(model):
-            self._add_class(type(nested))
+        self._names = {}
 
-    def insert(self, path, config):
-        """Puts names for functions into the config of layer `path`."""
-        for key, function in self._functions.get(path, {}).items():
-            if key not in config:
+    def insert(self, layer, entry):
+        """Puts names for a layer's code into its entry in a model's config.
+
+        Args:
+            layer: the live layer or nested model.
+            entry: `{"class_name": …, "config": …, …}`; changed.
+        """
+        self._insert_class(type(layer), entry)
+        for key, value in entry["config"].items():
+            live = getattr(layer, key, None)
+            if is_keras(live):
                 continue
-            name = f"{path}:{key}"
-            self.objects[name] = function
-            config[key] = {
-                "module": "builtins",
-                "class_name": "function",
-                "config": name,
-                "registered_name": "function",
-            }
+            if inspect.isroutine(live) and _stands_for(value, layer):
+                entry["config"][key] = {
+                    "module": "builtins",
+                    "class_name": "function",
+                    "config": self._name(live),
+                    "registered_name": "function",
+                }
+            elif _class_name(value) == type(live).__name__:
+                self._insert_class(type(live), value)
 
-    def _add_class(self, cls):
+    def _insert_class(self, cls, entry):
         if not is_keras(cls):
-            self.objects[cls.__name__] = cls
+            name = self._name(cls)
+            entry.update(class_name=name, registered_name=name, module=None)
+
+    def _name(self, thing):
+        """A name that no other class or function has, nor one of Keras'."""
+        if thing not in self._names:
+            name = f"{thing.__name__}:{len(self._names)}"
+            self._names[thing] = name
+            self.objects[name] = thing
+        return self._names[thing]
+
+
+def _stands_for(value, layer):
+    """Whether a value in a layer's config is what Keras wrote for a function.
+
+    Its own layers read back a function wherever they wrote one, in whatever
+    form; a layer of the user's own may expect its argument, a name perhaps.
+    """
+    return is_keras(type(layer)) or _class_name(value) in (
+        "function",
+        "__lambda__",
+    )
+
+
+def _class_name(value):
+    return value.get("class_name") if isinstance(value, dict) else None
 
 
 def is_keras(thing):
-    """Whether a class or function comes with Keras itself."""
+    """Whether a class, function or object comes with Keras itself."""
     module = getattr(thing, "__module__", None) or ""
     return module.split(".")[0] == "keras"
-
-
-def _nested_models(model):
-    yield model
-    for layer in model.layers:
-        if network.is_functional(layer):
-            yield from _nested_models(layer)

@@ -38,7 +38,8 @@ class Call:
         class_name: e.g. `"Conv2D"`, or `"Pad"` for a raw `keras.ops.pad`.
         config: the layer's or operation's config.
         layer: the live layer; None for a raw operation.
-        inputs: the tensors among the arguments, in order.
+        inputs: the tensors among the arguments, in order; for a nested model
+            one for each of its inputs.
         args: positional arguments as serialised by Keras.
         kwargs: keyword arguments as serialised by Keras.
         output_shapes: `{output index: shape}` of the outputs somebody uses.
@@ -84,6 +85,7 @@ def as_functional(model):
             f"Received: {type(model).__name__}."
         )
     if not is_functional(model):
+        _check_writable(model)
         raise errors.InputError(
             "Only functional and Sequential models can be pruned, because a "
             "subclassed model does not say how its layers are connected: "
@@ -91,6 +93,21 @@ def as_functional(model):
             f"Received: {type(model).__name__} {model.name!r}."
         )
     return model
+
+
+def _check_writable(model):
+    """Raises InputError if an operation keeps a graph from being written."""
+    for operation in getattr(model, "operations", ()):
+        try:
+            operation.get_config()
+        except NotImplementedError as error:
+            raise errors.InputError(
+                f"Operation {operation.name!r} of {model.name!r} "
+                f"({type(operation).__name__}) has an argument that Keras "
+                "cannot write down, most often a NumPy number or array: give "
+                "it plain Python numbers, such as int(np.prod(shape)). If it "
+                "is a layer of your own, it needs a get_config."
+            ) from error
 
 
 def is_functional(model):
@@ -152,6 +169,9 @@ def read(functional):
         for index, node in enumerate(entry["inbound_nodes"]):
             inputs = tuple(_tensor_refs([node["args"], node["kwargs"]]))
             shapes.update({ref.key: ref.shape for ref in inputs})
+            layer = layers.get(entry["name"])
+            if is_functional(layer):
+                inputs = _entering(layer, node)
             entries.append((entry, index, node, inputs))
     input_keys = _history_keys(config["input_layers"])
     for key, tensor in zip(input_keys, functional.inputs, strict=True):
@@ -229,6 +249,45 @@ def _in_execution_order(calls, available):
             )
         waiting = blocked
     return tuple(ordered)
+
+
+def by_order(nested, node):
+    """A call of a nested model with inputs by order instead of by name.
+
+    Keras matches the keys of a dictionary with the names of the inputs,
+    unless the model itself was made from one; anything else goes by order.
+
+    Args:
+        nested: the live nested model.
+        node: `{"args": …, "kwargs": …}` of the call, as Keras wrote it.
+
+    Returns:
+        Such a node; `node` itself if there are no names.
+    """
+    (given, *args), kwargs = _inputs_first(node)
+    functional = as_functional(nested)
+    if (
+        not isinstance(given, dict)
+        or given.get("class_name") == "__keras_tensor__"
+        or isinstance(functional.input, dict)
+    ):
+        return node
+    given = [given[x.name] for x in functional.inputs]
+    kwargs.pop("mask", None)  # Keras' own, by the same names.
+    return {**node, "args": [given, *args], "kwargs": kwargs}
+
+
+def _inputs_first(node):
+    args, kwargs = list(node["args"]), dict(node["kwargs"])
+    if not args:
+        args = [kwargs.pop("inputs")]
+    return args, kwargs
+
+
+def _entering(nested, node):
+    """The tensor that enters each input of a nested model."""
+    given = _inputs_first(by_order(nested, node))[0][0]
+    return tuple(_tensor_refs(given))[: len(nested.inputs)]
 
 
 def _tensor_refs(value):

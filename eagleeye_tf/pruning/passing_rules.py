@@ -102,9 +102,14 @@ class Arithmetic(Merge):
     """`x + y`, `x * 2`, …: tensors like a merge layer, numbers pass."""
 
     def trace(self, call, inputs, labels):
-        operands = [*call.args, *call.kwargs.values()]
-        if any(_is_array(operand) for operand in operands):
-            return FrozenPassage().trace(call, inputs[:1], labels)
+        shape = call.output_shapes[0]
+        for operand in (*call.args, *call.kwargs.values()):
+            extents = np.shape(_constant(operand))
+            for x in inputs:
+                place = _axis_in(shape, x) - len(shape) + len(extents)
+                if place >= 0 and extents[place] > 1:
+                    reason = "holds a constant per channel"
+                    labels.freeze(x.labels, call.name, reason)
         return super().trace(call, inputs, labels)
 
 
@@ -139,8 +144,10 @@ def _extent(shape, x, axis):
     return x.shape[own_axis] if own_axis >= 1 else 1
 
 
-def _is_array(operand):
-    return isinstance(operand, (list, tuple)) or (
-        isinstance(operand, dict)
-        and operand.get("class_name") in ("__tensor__", "__numpy__")
-    )
+def _constant(operand):
+    """The value of an array among serialised arguments; 0 for another."""
+    if isinstance(operand, dict):
+        if operand.get("class_name") in ("__tensor__", "__numpy__"):
+            return operand["config"]["value"]
+        return 0
+    return operand if isinstance(operand, (list, tuple)) else 0

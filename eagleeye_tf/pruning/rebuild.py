@@ -104,8 +104,7 @@ def with_batch_statistics(model):
 
 def whole(graph, batch_statistics=False):
     """A copy of a graph's model; nothing is cut. See `rebuild`."""
-    keep = graph.keeper([np.ones(g.size, bool) for g in graph.groups])
-    return rebuild(graph, keep, batch_statistics)
+    return rebuild(graph, _everything(graph), batch_statistics)
 
 
 def rebuild(graph, keep, batch_statistics=False):
@@ -116,56 +115,93 @@ def rebuild(graph, keep, batch_statistics=False):
         keep: function from labels to a bool array, True where they stay.
         batch_statistics: see `Pruner.prune`.
     """
+    try:
+        return _rebuild(graph, keep, batch_statistics)
+    except (TypeError, ValueError) as error:
+        raise _explained(error, graph) from error
+
+
+def _rebuild(graph, keep, batch_statistics):
+    """`rebuild`; with None for `keep` the config alone, as Keras wrote it."""
     model = graph.model
     source = network.as_functional(model) if batch_statistics else model
     if isinstance(source, keras.Sequential):
         config = copy.deepcopy(source.get_config())
     else:
         config = network.config_of(source)
-    code = live_code.LiveCode(model)
     if batch_statistics:
         batch_statistics_lib.open_sequentials(config, source)
-        code.objects.update(batch_statistics_lib.own_classes(model))
-    _edit_layers(config, "", graph, keep, code)
+    code = live_code.LiveCode()
+    _edit_layers(config, source, "", graph, keep, code)
     if batch_statistics:
+        code.objects.update(batch_statistics_lib.own_classes(model))
         batch_statistics_lib.use_batch_statistics(config, source)
     with keras.saving.custom_object_scope(code.objects):
-        try:
-            smaller = type(source).from_config(config)
-        except (TypeError, ValueError) as error:
-            raise errors.InputError(
-                f"Keras cannot build {model.name!r} again from its own "
-                f"config ({str(error).splitlines()[0][:200]}): its layers "
-                "need a get_config that names all their arguments."
-            ) from error
+        smaller = type(source).from_config(config)
     smaller.dtype_policy = model.dtype_policy
-    _copy_weights(graph, keep, smaller)
+    if keep is not None:
+        _copy_weights(graph, keep, smaller)
     return smaller
 
 
-def _edit_layers(config, prefix, graph, keep, code):
+def _explained(error, graph):
+    """The error to raise for one of Keras: is the model or a cut to blame?"""
+    name = graph.model.name
+    try:
+        _rebuild(graph, None, batch_statistics=False)
+    except (TypeError, ValueError) as uncut:
+        return errors.InputError(
+            f"Keras cannot build {name!r} again from its own config "
+            f"({_first_line(uncut)}): its layers need a get_config that "
+            "names all their arguments."
+        )
+    return errors.VerificationError(
+        f"{name!r} can be built again from its config, but not once its "
+        f"channels are cut ({_first_line(error)}): a layer's rule is wrong. "
+        "Report it, if it is a rule for one of Keras' own layers."
+    )
+
+
+def _first_line(error):
+    return str(error).strip().splitlines()[0][:200]
+
+
+def _everything(graph):
+    return graph.keeper([np.ones(g.size, bool) for g in graph.groups])
+
+
+def _edit_layers(config, model, prefix, graph, keep, code):
     # What Keras knows of built shapes is no longer true once a layer is cut;
     # each layer is built anew when the graph calls it.
     config.pop("build_input_shape", None)
+    layers = {layer.name: layer for layer in model.layers}
     for entry in config["layers"]:
         entry.pop("build_config", None)
-        path = prefix + (entry.get("name") or entry["config"]["name"])
-        if "layers" in entry["config"]:
-            _edit_layers(entry["config"], path + "/", graph, keep, code)
-        if path in graph.nested_inputs:
-            _resize_input(entry["config"], graph.nested_inputs[path], keep)
-        record = graph.records.get(path)
-        if record is not None:
-            entry["config"] = record.rule.resize(
-                entry["config"], record.trace, keep
-            )
-            for node in entry.get("inbound_nodes", ()):
-                node["args"] = record.rule.resize_args(
-                    node["args"], record.trace, keep
-                )
-            code.insert(path, entry["config"])
-            if _is_cut(record.trace, keep):
-                _free_initializers(entry["config"])
+        name = entry.get("name") or entry["config"]["name"]
+        path, layer = prefix + name, layers.get(name)
+        if network.is_functional(layer):
+            # Keras infers wrong shapes for inputs that go by name.
+            nodes = entry.get("inbound_nodes", ())
+            entry["inbound_nodes"] = [network.by_order(layer, n) for n in nodes]
+            _edit_layers(entry["config"], layer, path + "/", graph, keep, code)
+        if layer is not None:
+            code.insert(layer, entry)
+        if keep is not None:
+            _resize(entry, path, graph, keep)
+
+
+def _resize(entry, path, graph, keep):
+    """Edits the config of one layer or operation, and of its calls."""
+    if path in graph.nested_inputs:
+        _resize_input(entry["config"], graph.nested_inputs[path], keep)
+    record = graph.records.get(path)
+    if record is None:
+        return
+    entry["config"] = record.rule.resize(entry["config"], record.trace, keep)
+    for node in entry.get("inbound_nodes", ()):
+        node["args"] = record.rule.resize_args(node["args"], record.trace, keep)
+    if _is_cut(record.trace, keep):
+        _free_initializers(entry["config"])
 
 
 def _resize_input(config, channels, keep):
@@ -182,12 +218,14 @@ def _is_cut(trace, keep):
 
 
 def _free_initializers(config):
-    """Initial values that are listed one by one do not fit a cut weight."""
+    """Initial values that know a weight's size do not fit a cut weight."""
     for key, value in config.items():
         if not key.endswith("_initializer") or not isinstance(value, dict):
             continue
-        listed = value.get("config", {}).get("value")
-        if isinstance(listed, (list, dict)):
+        inner = value.get("config")
+        listed = inner.get("value") if isinstance(inner, dict) else None
+        is_code = "class_name" not in value or isinstance(inner, str)
+        if is_code or isinstance(listed, (list, tuple, dict)):
             config[key] = "zeros"
 
 

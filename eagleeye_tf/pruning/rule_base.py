@@ -170,13 +170,34 @@ class Rule:
 
 
 class NoRule(Rule):
-    """Anything unknown: nothing that enters or leaves it is removed."""
+    """Anything unknown: nothing that enters or leaves it is removed.
+
+    Args:
+        reason: what is unknown about it; None for its type.
+    """
 
     many_inputs = True
 
+    def __init__(self, reason=None):
+        self._reason = reason
+
     def trace(self, call, inputs, labels):
-        reason = f"is a {call.class_name}, for which there is no rule"
-        return frozen_trace(call, inputs, labels, reason)
+        reason = self._reason
+        if reason is None:
+            reason = f"is a {call.class_name}, for which there is no rule"
+        trace = frozen_trace(call, inputs, labels, reason)
+        if call.layer is not None and call.layer.weights:
+            labels.produced.setdefault(call.name, trace.outputs[0].labels)
+        return trace
+
+
+def changed_weights(layer):
+    """Why the weights of a Keras layer are not what its type says, or None."""
+    if getattr(layer, "lora_enabled", False):
+        return "has LoRA weights, which are to be merged before pruning"
+    if getattr(layer, "quantization_mode", None):
+        return "is quantized, which comes after pruning"
+    return None
 
 
 def frozen_trace(call, inputs, labels, reason, weights=None):
@@ -236,13 +257,14 @@ def total(numbers):
 
 def product(dimensions):
     """Product of static dimensions; None if one of them is unknown."""
+    dimensions = tuple(dimensions)
     return None if None in dimensions else math.prod(dimensions)
 
 
 def check_activation(call, channels, labels):
     """Freezes `channels` unless the layer's activation is element-wise."""
     activation = getattr(call.layer, "activation", None)
-    if activation is not None and activation not in _ELEMENT_WISE:
+    if activation is not None and not _is_element_wise(activation):
         labels.freeze(
             channels,
             call.name,
@@ -250,13 +272,21 @@ def check_activation(call, channels, labels):
         )
 
 
-# All of Keras' own but softmax, log_softmax, sparsemax and glu.
+def _is_element_wise(activation):
+    kinds = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
+    return activation in _ELEMENT_WISE or type(activation) in kinds
+
+
+# All of Keras' own but softmax, log_softmax, sparsemax and glu, and what
+# TensorFlow and keras.ops call by the same names.
 _ELEMENT_WISE = tuple(
-    getattr(keras.activations, name)
+    getattr(module, name)
+    for module in (keras.activations, keras.ops, tf.nn)
     for name in (
         "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu "
         "hard_tanh leaky_relu linear log_sigmoid mish relu relu6 selu sigmoid "
         "silu soft_shrink softplus softsign sparse_plus sparse_sigmoid "
         "squareplus tanh tanh_shrink threshold"
     ).split()
+    if hasattr(module, name)
 )

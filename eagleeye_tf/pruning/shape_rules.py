@@ -1,4 +1,4 @@
-"""Rules of layers and operations that move, fold, split or pad the channels."""
+"""Rules of layers and operations that move, fold or split the channels."""
 
 import math
 
@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from eagleeye_tf.pruning import rule_base
 from eagleeye_tf.pruning.labels import Channels
-from eagleeye_tf.pruning.rule_base import NoRule
 from eagleeye_tf.pruning.rule_base import Rule
 from eagleeye_tf.pruning.rule_base import Trace
 
@@ -43,15 +42,29 @@ class Flatten(Rule):
 
     def trace(self, call, inputs, labels):
         (x,) = inputs
-        first = call.config["data_format"] == "channels_first"
-        if (first and len(x.shape) > 2) or None in x.shape[1:]:
-            return NoRule().trace(call, inputs, labels)
+        if _channels_move(call, x):
+            order = [0, *range(2, len(x.shape)), 1]
+            moved = tuple(x.shape[axis] for axis in order)
+            x = Channels(x.labels, order.index(x.axis), moved)
         shape = call.output_shapes[0]
-        leaving, axis = _reshaped(x, shape)
+        found = _reshaped(x, shape) if len(x.shape) > 1 else None
+        if found is None:
+            reason = "flattens a tensor of unknown size"
+            return rule_base.frozen_trace(call, inputs, labels, reason)
+        leaving, axis = found
         return Trace((Channels(leaving, axis, shape),))
 
     def run(self, cell):
-        return tf.reshape(cell.x, [tf.shape(cell.x)[0], -1])
+        x = cell.x
+        if _channels_move(cell.call, x):
+            x = tf.transpose(x, [0, *range(2, len(x.shape)), 1])
+        return tf.reshape(x, [tf.shape(x)[0], -1])
+
+
+def _channels_move(call, x):
+    """Whether `Flatten` moves axis 1 to the end before it flattens."""
+    first = call.config["data_format"] == "channels_first"
+    return first and len(x.shape) > 2
 
 
 class Reshape(Rule):
@@ -112,7 +125,8 @@ class MovedAxes(Rule):
         (x,) = inputs
         order = self._order(call.config, len(x.shape))
         if order[0] != 0 or x.axis not in order:
-            return NoRule().trace(call, inputs, labels)
+            reason = "moves the batch or drops the channel axis"
+            return rule_base.frozen_trace(call, inputs, labels, reason)
         axis = order.index(x.axis)
         return Trace((Channels(x.labels, axis, call.output_shapes[0]),))
 
@@ -170,170 +184,6 @@ def squeezed(config, rank):
 def repeated_vector(config, rank):
     """Order of axes after a `RepeatVector` layer."""
     return [0, None, 1]
-
-
-class Pad(Rule):
-    """`keras.ops.pad`: zeros beside the channels get labels of their own.
-
-    This is the parameter-free shortcut of CIFAR ResNets: each padded zero is
-    tied by the following Add to the channel it is added to, and goes with it.
-    """
-
-    def trace(self, call, inputs, labels):
-        (x,) = inputs
-        pairs = call.config["pad_width"]
-        constant = call.kwargs.get("constant_values")
-        if (
-            not isinstance(pairs, (list, tuple))
-            or len(pairs) != len(x.shape)
-            or any(np.size(pair) != 2 for pair in pairs)
-            or call.config["mode"] != "constant"
-            or constant not in (None, 0, 0.0)
-        ):
-            return NoRule().trace(call, inputs, labels)
-        before, after = (labels.new(size) for size in pairs[x.axis])
-        leaving = np.concatenate([before, x.labels, after])
-        out = Channels(leaving, x.axis, call.output_shapes[0])
-        return Trace((out,), {}, (before, after))
-
-    def resize(self, config, trace, kept):
-        if not trace.widths:
-            return config
-        pairs = [list(pair) for pair in config["pad_width"]]
-        pairs[trace.outputs[0].axis] = [
-            int(kept(labels).sum()) for labels in trace.widths
-        ]
-        return {**config, "pad_width": pairs}
-
-    def run(self, cell):
-        if not cell.counts:
-            return cell.live()
-        pairs = [list(pair) for pair in cell.call.config["pad_width"]]
-        pairs[cell.trace.outputs[0].axis] = cell.counts
-        return tf.pad(cell.x, pairs)
-
-
-class Split(Rule):
-    """`keras.ops.split`: between channels, or along another axis."""
-
-    def trace(self, call, inputs, labels):
-        (x,) = inputs
-        axis = call.config["axis"] % len(x.shape)
-        sections = call.config["indices_or_sections"]
-        if axis == x.axis:
-            parts = tuple(np.split(x.labels, sections))
-            widths = parts
-        else:
-            count = np.size(sections) + 1
-            count = sections if isinstance(sections, int) else count
-            parts, widths = (x.labels,) * count, ()
-        outputs = []
-        for index, part in enumerate(parts):
-            shape = list(x.shape)
-            shape[axis] = len(part) if widths else None
-            shape = call.output_shapes.get(index, tuple(shape))
-            outputs.append(Channels(part, x.axis, shape))
-        return Trace(tuple(outputs), {}, widths)
-
-    def resize(self, config, trace, kept):
-        if not trace.widths:
-            return config
-        ends = np.cumsum([kept(labels).sum() for labels in trace.widths])
-        return {**config, "indices_or_sections": [int(e) for e in ends[:-1]]}
-
-    def run(self, cell):
-        if not cell.counts:
-            return cell.live()
-        axis = cell.trace.outputs[0].axis
-        sizes = tf.stack(cell.counts)
-        return tf.split(cell.x, sizes, axis, num=len(cell.counts))
-
-
-class GetItem(Rule):
-    """`x[…]`: slices in space, new axes, and stretches of the channels."""
-
-    def trace(self, call, inputs, labels):
-        (x,) = inputs
-        place = _place_in_key(call.args[1], x)
-        if place is None:
-            return NoRule().trace(call, inputs, labels)
-        index, axis, stretch = place
-        start, stop, step = stretch.indices(len(x.labels))
-        leaving = x.labels[start:stop]
-        if step != 1 or not len(leaving):
-            return NoRule().trace(call, inputs, labels)
-        out = Channels(leaving, axis, call.output_shapes[0])
-        whole = len(leaving) == len(x.labels)
-        widths = () if whole else (x.labels[:start], leaving)
-        return Trace((out,), {}, widths, index)
-
-    def resize_args(self, args, trace, kept):
-        if not trace.widths:
-            return args
-        before, leaving = (int(kept(labels).sum()) for labels in trace.widths)
-        key = _as_list(args[1])
-        key[trace.place] = {
-            "class_name": "__slice__",
-            "config": {"start": before, "stop": before + leaving, "step": None},
-        }
-        return [args[0], key if len(key) > 1 else key[0], *args[2:]]
-
-    def run(self, cell):
-        if not cell.counts:
-            return cell.live()
-        start, size = cell.counts
-        key = _as_list(cell.args[1])
-        key[cell.trace.place] = slice(start, start + size)
-        return cell.x[tuple(key)]
-
-
-def _as_list(key):
-    return list(key) if isinstance(key, (list, tuple)) else [key]
-
-
-def _place_in_key(key, x):
-    """Where an index key holds the channel axis.
-
-    Returns:
-        (index in the key or None, output axis, slice of the channels), or
-        None if the key takes the channels in no such way.
-    """
-    entries = _as_list(key)
-    kinds = [_kind(entry) for entry in entries]
-    if "other" in kinds or kinds.count("...") > 1:
-        return None
-    if "..." not in kinds:
-        kinds.append("...")
-    rest = len(x.shape) - kinds.count("slice") - kinds.count("int")
-    old = new = 0
-    for index, kind in enumerate(kinds):
-        width = {"...": rest, "new": 0}.get(kind, 1)
-        if old <= x.axis < old + width:
-            axis = new + x.axis - old
-            if kind == "...":
-                return None, axis, slice(None)
-            if kind == "slice":
-                bounds = entries[index]["config"]
-                parts = (bounds[end] for end in ("start", "stop", "step"))
-                return index, axis, slice(*parts)
-            return None
-        if kind == "int" and old == 0:
-            return None
-        old += width
-        new += {"...": rest, "int": 0}.get(kind, 1)
-    return None
-
-
-def _kind(entry):
-    if entry is None:
-        return "new"
-    if isinstance(entry, int):
-        return "int"
-    name = entry.get("class_name") if isinstance(entry, dict) else None
-    bounds = entry.get("config", {}).values() if name == "__slice__" else ()
-    if name == "__slice__" and not any(isinstance(b, dict) for b in bounds):
-        return "slice"
-    return "..." if name == "__ellipsis__" else "other"
 
 
 def _reshaped(x, shape):

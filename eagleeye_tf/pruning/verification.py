@@ -38,7 +38,8 @@ class Verification:
             the pruned network to the unit; None if the size of images is
             open, so that it gives none.
         first_difference: path of the first layer or operation, in the order
-            of computation, whose output differs; None if all agree.
+            of computation, whose output differs; "outputs" if only the
+            model's own differ; None if all agree.
     """
 
     error: float
@@ -84,12 +85,26 @@ def verify_pruner(pruner, ratios, inputs=None, seed=0):
     smaller = rebuild.rebuild(graph, keep)
     if inputs is None:
         inputs = _random_inputs(model, seed)
-    reference = _compute(_ignoring(graph, keep, seed), inputs)
-    found = _compute(smaller, inputs)
+        if not _is_finite(_compute(model, inputs)):  # Not made for images.
+            inputs = _random_inputs(model, seed, scale=1 / 255)
+    original = _compute(model, inputs)
+    copy = _compute(rebuild.whole(graph), inputs)
+    ignoring = _compute(_ignoring(graph, keep, seed), inputs)
+    if not (_is_finite(original) and _is_finite(ignoring)):
+        raise errors.InputError(
+            f"The outputs of {model.name!r} are not finite, so there is "
+            "nothing to compare: check its weights, and give inputs that it "
+            "is made for."
+        )
+    differences = [
+        # The config that Keras writes may leave something out.
+        *_differences(graph, None, original, copy),
+        *_differences(graph, keep, ignoring, _compute(smaller, inputs)),
+    ]
     tolerance = _tolerance(model)
-    first, error = _first_difference(graph, keep, reference, found, tolerance)
+    first = next((path for path, d in differences if d > tolerance), None)
     return Verification(
-        error=error,
+        error=max(d for _, d in differences),
         tolerance=tolerance,
         cost_agrees=_cost_agrees(pruner, ratios, smaller),
         first_difference=first,
@@ -98,10 +113,11 @@ def verify_pruner(pruner, ratios, inputs=None, seed=0):
 
 @dataclasses.dataclass(frozen=True)
 class _Computed:
-    """What each call of a model gave, and its outputs."""
+    """What each call of a model gave, its outputs, and those of `model(x)`."""
 
     calls: dict
     outputs: list
+    called: list
 
 
 def _compute(model, inputs):
@@ -115,7 +131,18 @@ def _compute(model, inputs):
 
     functional = network.as_functional(model)
     outputs = execution.run(functional, inputs, compute)
-    return _Computed(calls, [np.asarray(x) for x in outputs])
+    plain = keras.Model(functional.inputs, functional.outputs)
+    tensors = [keras.ops.convert_to_tensor(x) for x in inputs]
+    called = keras.tree.flatten(plain(tensors, training=False))
+    return _Computed(
+        calls,
+        [np.asarray(x) for x in outputs],
+        [np.asarray(x) for x in called],
+    )
+
+
+def _is_finite(computed):
+    return all(np.isfinite(x).all() for x in computed.called)
 
 
 def _ignoring(graph, keep, seed):
@@ -140,36 +167,41 @@ def _ignoring(graph, keep, seed):
 
 
 def _noise(values, generator):
-    """Other values of the same scale; positive ones stay positive."""
+    """Other values of the same scale; variances stay variances."""
     if not values.size:
         return values
     noise = generator.permutation(values.ravel()).reshape(values.shape)
     noise = noise * generator.uniform(0.5, 2, values.shape)
-    if (values > 0).all():
+    if (values >= 0).all():
         return noise
     return noise + generator.normal(0, 0.1, values.shape)
 
 
-def _first_difference(graph, keep, reference, found, tolerance):
-    """Path of the first call that differs, and the largest difference."""
-    if not all(np.isfinite(x).all() for x in reference.outputs):
-        raise errors.InputError(
-            f"The outputs of {graph.model.name!r} are not finite for random "
-            "inputs: give inputs that the model is made for."
-        )
-    differences = []
+def _differences(graph, keep, reference, found):
+    """Yields (path, difference) of all calls, in order, then of the outputs.
+
+    Args:
+        graph: the `ChannelGraph`.
+        keep: function from labels to a bool array: what `found` has kept;
+            None for everything.
+        reference: `_Computed` of the whole network.
+        found: `_Computed` of the other one.
+    """
     for path, calls in reference.calls.items():
+        if path not in found.calls:
+            continue  # No output depends on it.
         traces = graph.records[path].traces
         for trace, *both in zip(traces, calls, found.calls[path], strict=True):
             for x, a, b in zip(trace.outputs, *both, strict=False):
-                if len(x.labels):
+                if keep is not None and len(x.labels):
                     a = np.compress(keep(x.labels), a, axis=x.axis)
                 if a.dtype.kind not in "biu":  # Rounding can flip those.
-                    differences.append((_difference(a, b), path))
-    pairs = zip(reference.outputs, found.outputs, strict=True)
-    differences += [(_difference(a, b), "outputs") for a, b in pairs]
-    first = next((path for d, path in differences if d > tolerance), None)
-    return first, max(d for d, _ in differences)
+                    yield path, _difference(a, b)
+    for a, b in zip(reference.outputs, found.outputs, strict=True):
+        yield "outputs", _difference(a, b)
+    for computed in (reference, found):
+        for a, b in zip(computed.called, computed.outputs, strict=True):
+            yield "outputs", _difference(a, b)
 
 
 def _difference(a, b):
@@ -192,14 +224,32 @@ def _cost_agrees(pruner, ratios, smaller):
     return built == expected and smaller.count_params() == expected.params
 
 
-def _random_inputs(model, seed):
+def _random_inputs(model, seed, scale=1):
+    """One array of two examples for each input; `scale` is for numbers."""
     generator = np.random.default_rng(seed)
     inputs = []
     for x in network.as_functional(model).inputs:
-        shape = [2, *(size or 64 for size in x.shape[1:])]
-        values = generator.uniform(0, 255, shape)
+        if x.dtype == "string":
+            raise errors.InputError(
+                f"Input {x.name!r} of {model.name!r} takes strings, of which "
+                "there are no random ones: give inputs."
+            )
+        shape = [x.shape[0] or 2, *(size or 64 for size in x.shape[1:])]
+        floats = "float" in x.dtype
+        highest = 255 * scale if floats else _highest_index(model)
+        values = generator.uniform(0, highest, shape)
         inputs.append(values.astype(x.dtype))
     return inputs
+
+
+def _highest_index(model):
+    """The largest whole number that all embeddings of a model know."""
+    sizes = [
+        layer.input_dim
+        for _, layer in network.all_layers(model)
+        if isinstance(layer, keras.layers.Embedding)
+    ]
+    return min([*sizes, 256]) - 1
 
 
 def _tolerance(model):

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from eagleeye_tf.pruning import rule_base
 from eagleeye_tf.pruning.labels import Channels
+from eagleeye_tf.pruning.rule_base import NoRule
 from eagleeye_tf.pruning.rule_base import Rule
 from eagleeye_tf.pruning.rule_base import Trace
 from eagleeye_tf.pruning.rule_base import Weight
@@ -184,7 +185,12 @@ class EinsumDense(Rule):
                 f"{call.config['equation']!r} and bias axes "
                 f"{call.config['bias_axes']!r}"
             )
-            return rule_base.frozen_trace(call, inputs, labels, reason)
+            weights = {"kernel": Weight({}, self._uses(call.config, x))}
+            trace = rule_base.frozen_trace(
+                call, inputs, labels, reason, weights
+            )
+            labels.produced.setdefault(call.name, trace.outputs[0].labels)
+            return trace
         entering = rule_base.along(x, axis, call, labels)
         shape = call.output_shapes[0]
         leaving = labels.produced_by(call.name, shape[axis])
@@ -200,6 +206,18 @@ class EinsumDense(Rule):
             "bias": Weight({0: leaving}),
         }
         return Trace((Channels(leaving, axis, shape),), weights, (leaving,))
+
+    def _uses(self, config, x):
+        """How often each value of any kernel is multiplied for one example."""
+        terms = config["equation"].replace(" ", "").split("->")[0]
+        before, kernel = terms.split(",")
+        head, _, tail = before.partition("...")
+        letters = [*head.ljust(len(x.shape) - len(tail)), *tail]
+        return rule_base.product(
+            size
+            for letter, size in list(zip(letters, x.shape, strict=True))[1:]
+            if letter not in kernel
+        )
 
     def _projected_axis(self, config, rank):
         """The axis of input and output that the kernel works on, or None."""
@@ -234,7 +252,7 @@ class PerChannel(Rule):
 
     Args:
         *names: attributes of the layer that are weights of shape
-            (channels,).
+            (channels,), for the last axis of its input.
     """
 
     def __init__(self, *names):
@@ -242,7 +260,13 @@ class PerChannel(Rule):
 
     def trace(self, call, inputs, labels):
         (x,) = inputs
-        weights = {name: Weight({0: x.labels}) for name in self._names}
+        entering = rule_base.along(x, len(x.shape) - 1, call, labels)
+        for name in self._names:
+            shape = tuple(getattr(call.layer, name).shape)
+            if shape != (len(entering),):
+                reason = f"has {name} of shape {shape}, not one per channel"
+                return NoRule(reason).trace(call, inputs, labels)
+        weights = {name: Weight({0: entering}) for name in self._names}
         passed = super().trace(call, inputs, labels)
         return Trace(passed.outputs, weights)
 

@@ -3,30 +3,34 @@
 from eagleeye_tf.reporting import tables
 
 
-def groups(graph, cost_model):
+def groups(graph, cost_model=None):
     """Markdown table of the channel groups.
 
     Args:
         graph: a `ChannelGraph`.
-        cost_model: its `CostModel`.
+        cost_model: its `CostModel`; None if it has none, because the size of
+            images is open.
     """
-    shares = cost_model.shares()
-    rows = [
-        (
-            group.name,
-            str(group.size),
-            _layers(group.layers),
-            f"{shares['macs'][index]:.2%}",
-            f"{shares['params'][index]:.2%}",
-        )
-        for index, group in enumerate(graph.groups)
-    ]
-    rest = {metric: 1 - share.sum() for metric, share in shares.items()}
-    rows.append(
-        ("(frozen)", "", "", f"{rest['macs']:.2%}", f"{rest['params']:.2%}")
-    )
-    header = ("group", "channels", "layers", "MACs", "parameters")
+    rows = [(g.name, str(g.size), _layers(g.layers)) for g in graph.groups]
+    header = ("group", "channels", "layers")
+    if cost_model is None:
+        return tables.table(header, rows)
+    rows.append(("(frozen)", "", ""))
+    for metric, name in (("macs", "MACs"), ("params", "parameters")):
+        shares = cost_model.shares()[metric]
+        column = (*shares, 1 - shares.sum())
+        rows = [(*r, f"{s:.2%}") for r, s in zip(rows, column, strict=True)]
+        header = (*header, name)
     return tables.table(header, rows)
+
+
+def uncounted(names):
+    """Says whose MACs are left out of all figures.
+
+    Args:
+        names: names of layers.
+    """
+    return f"Not counted in the MACs, for lack of a rule: {_layers(names, 10)}."
 
 
 def frozen(graph):

@@ -3,6 +3,7 @@
 import numpy as np
 from absl import flags
 
+from eagleeye_tf import errors
 from eagleeye_tf.candidates import constraints as constraints_lib
 from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import evaluator as evaluator_lib
@@ -36,13 +37,21 @@ def main():
     ratios = _sensitivity_ratios()
     job = common.open_job() if _SENSITIVITY.value else None
     model = job.trained_model() if job else common.model_alone()
+    settings = search.search_settings()
     graph = channel_graph.ChannelGraph(model)
-    cost_model = CostModel(graph)
+    try:
+        cost_model, obstacle = CostModel(graph), None
+    except errors.InputError as error:  # The size of images is open.
+        cost_model, obstacle = None, error
     console.say(explanation.groups(graph, cost_model))
     if graph.frozen:
         console.say("\n" + explanation.frozen(graph))
     channel_graph.require_groups(graph)
-    console.say("\n" + _reach(graph, cost_model, search.search_settings()))
+    if obstacle is not None:
+        raise obstacle
+    if cost_model.uncounted:
+        console.say("\n" + explanation.uncounted(cost_model.uncounted))
+    console.say("\n" + _reach(graph, cost_model, settings))
     if job:
         _show_sensitivity(job, rebuild.Pruner(model, graph=graph), ratios)
 

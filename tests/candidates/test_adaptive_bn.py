@@ -147,6 +147,26 @@ def test_nested_sequential():
     check(inner, images)
 
 
+@pytest.mark.parametrize("trainable", [True, False])
+def test_base_that_is_called_for_inference(trainable):
+    """As in the guides to transfer learning: `base(x, training=False)`."""
+    inside = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, name="conv")(inside)
+    base = keras.Model(inside, layers.BatchNormalization(name="bn")(x))
+    base.trainable = trainable
+    image = keras.Input((8, 8, 3))
+    x = layers.Flatten()(base(image, training=False))
+    model = keras.Model(image, layers.Dense(3)(x))
+    images = toys.images(model, 24)
+    ee.adapt_batch_norm(model, images, batch_size=8)
+    features = keras.Model(inside, base.get_layer("conv").output)(images)
+    np.testing.assert_allclose(
+        base.get_layer("bn").moving_mean,
+        np.asarray(features).mean((0, 1, 2)),
+        rtol=1e-4,
+    )
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_layer_called_twice_sees_the_values_of_both_calls(nested):
     image = keras.Input(SHAPE)

@@ -220,3 +220,55 @@ def test_nothing_to_remove_is_told():
         errors.InputError, match="only is an output of the model"
     ):
         channel_graph.require_groups(ChannelGraph(model))
+
+
+def test_changed_weights_freeze():
+    for change in ("enable_lora", "quantize"):
+        image = keras.Input((8, 8, 3))
+        x = layers.Conv2D(6, 3, name="a")(image)
+        x = layers.Conv2D(5, 3, name="b")(x)
+        x = layers.Dense(4, name="d")(layers.Flatten()(x))
+        model = keras.Model(image, layers.Dense(3)(x))
+        layer = model.get_layer("d")
+        layer.enable_lora(2) if change == "enable_lora" else layer.quantize(
+            "int8"
+        )
+        graph = ChannelGraph(model)
+        assert [group.name for group in graph.groups] == ["a"]
+        causes = {f.layer: (f.cause, f.reason) for f in graph.frozen}
+        expected = "LoRA" if change == "enable_lora" else "quantized"
+        assert causes["b"][0] == causes["d"][0] == "d"
+        assert expected in causes["b"][1]
+
+
+def test_layer_without_a_rule_is_listed_itself():
+    class Own(layers.Conv2D):
+        pass
+
+    image = keras.Input((8, 8, 3))
+    x = Own(7, 3, name="own")(layers.Conv2D(6, 3, name="a")(image))
+    model = keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
+    frozen = {f.layer: f.channels for f in ChannelGraph(model).frozen}
+    assert frozen["own"] == 7 and frozen["a"] == 6
+
+
+def test_layer_of_two_models_is_refused():
+    shared = layers.Conv2D(3, 3, padding="same", name="c")
+    inside = keras.Input((8, 8, 3))
+    inner = keras.Model(inside, shared(inside), name="inner")
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, inner(shared(image)))
+    with pytest.raises(errors.InputError, match=r"'c'.*second.*'inner/c'"):
+        ChannelGraph(model)
+
+
+def test_names_of_groups_are_not_names_of_other_layers():
+    image = keras.Input((8, 8, 3))
+    first, second = keras.ops.split(
+        layers.Conv2D(8, 3, name="a")(image), 2, axis=-1
+    )
+    x = layers.Concatenate()([second, first])
+    x = layers.Flatten()(layers.Conv2D(4, 3, name="a:2")(x))
+    model = keras.Model(image, layers.Dense(3)(x))
+    groups = {g.name: g.layers for g in ChannelGraph(model).groups}
+    assert groups == {"a": ("a",), "a:3": ("a",), "a:2": ("a:2",)}

@@ -91,3 +91,26 @@ def test_unknown_image_size_is_told():
     model = keras.Model(image, layers.GlobalAveragePooling2D()(x))
     with pytest.raises(errors.InputError, match="fixed input shape.*'conv'"):
         ee.cost(model)
+
+
+def test_heads_of_an_attention_are_counted():
+    tokens = keras.Input((16, 6))
+    heads = layers.EinsumDense("abc,cde->abde", (16, 4, 5))(tokens)
+    x = layers.EinsumDense("...d,de->...e", 7)(heads)
+    model = keras.Model(tokens, x)
+    assert ee.cost(model).macs == 16 * 6 * 4 * 5 + 16 * 4 * 5 * 7
+
+
+def test_layers_whose_macs_nobody_knows():
+    class Own(layers.Conv2D):
+        pass
+
+    words = keras.Input((8,), dtype="int32")
+    x = layers.Embedding(20, 4)(words)
+    x = layers.LSTM(5, name="lstm", return_sequences=True)(x)
+    x = layers.Reshape((8, 1, 5))(layers.LayerNormalization()(x))
+    x = layers.Flatten()(Own(3, 1, name="own")(x))
+    model = keras.Model(words, layers.Dense(3)(x))
+    cost_model = CostModel(ChannelGraph(model))
+    assert cost_model.uncounted == ("lstm", "own")
+    assert cost_model.full().macs == 8 * 3 * 3

@@ -8,6 +8,7 @@ import toys
 import eagleeye_tf as ee
 from eagleeye_tf import errors
 from eagleeye_tf.pruning import layer_rules
+from eagleeye_tf.pruning.channel_graph import ChannelGraph
 
 layers = keras.layers
 
@@ -90,6 +91,25 @@ def test_per_channel_weights():
     assert verified(model).passed
     smaller = ee.prune(model, 0.5)
     assert smaller.get_layer("scale").factor.shape == (3,)
+
+
+def test_per_channel_weights_along_another_axis():
+    ee.register_rule(Scale, ee.PerChannel("factor"))
+    image = keras.Input((8, 8, 3))
+    x = layers.Permute((3, 1, 2))(layers.Conv2D(6, 3, name="a")(image))
+    x = layers.Flatten()(Scale(name="scale")(x))
+    model = keras.Model(image, layers.Dense(3)(x))
+    graph = ChannelGraph(model)
+    assert not graph.groups
+    assert graph.frozen[0].reason.startswith("works along another axis")
+
+
+def test_per_channel_weights_of_another_shape():
+    ee.register_rule(layers.Conv2D, ee.Rule())  # Has no effect on Keras' own.
+    ee.register_rule(StandardizedConv, ee.PerChannel("kernel"))
+    graph = ChannelGraph(network(StandardizedConv(4, 3, name="own")))
+    assert [group.name for group in graph.groups] == ["b"]
+    assert "kernel of shape (3, 3, 6, 4)" in graph.frozen[0].reason
 
 
 def test_layer_without_weights():

@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 import pytest
 import toys
 
@@ -76,3 +77,21 @@ def test_all_layers_opens_nested_models():
     paths = [path for path, _ in network.all_layers(model)]
     assert "backbone/conv0" in paths
     assert paths[-1] == "top"
+
+
+def test_argument_that_keras_cannot_write_is_told():
+    image = keras.Input((4, 4, 3))
+    x = keras.ops.reshape(image, (-1, np.prod(image.shape[1:])))
+    model = keras.Model(image, layers.Dense(3)(x))
+    with pytest.raises(errors.InputError, match=r"'reshape.*plain Python"):
+        network.as_functional(model)
+
+
+def test_nested_inputs_by_name_and_by_order():
+    one, two = keras.Input((4,), name="z"), keras.Input((4,), name="a")
+    inner = keras.Model([one, two], layers.Add()([one, two]), name="inner")
+    x, y = keras.Input((4,), name="x"), keras.Input((4,), name="y")
+    for given in ({"a": x, "z": y}, [y, x]):
+        model = keras.Model([x, y], inner(given))
+        (call,) = network.read(model).calls
+        assert [ref.key[0] for ref in call.inputs] == ["y", "x"]

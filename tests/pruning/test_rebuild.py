@@ -287,6 +287,78 @@ def test_own_layers_need_no_registration():
     assert smaller.get_layer("b").filters == 3
 
 
+def test_classes_and_functions_of_one_name():
+    def own_class(factor):
+        class Block(layers.Layer):
+            def call(self, x):
+                return x * factor
+
+        return Block
+
+    def relu(x):
+        return x * x
+
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, name="a", activation=relu)(image)
+    x = own_class(2)()(layers.Conv2D(4, 3, name="b", activation="relu")(x))
+    x = own_class(3)()(layers.Conv2D(6, 3, name="c")(x))
+    model = keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
+    x = toys.images(model)
+    smaller = ee.prune(model, 0.0)
+    np.testing.assert_array_equal(
+        toys.outputs(smaller, x), toys.outputs(model, x)
+    )
+
+
+def test_regularizers_and_initializers_of_ones_own():
+    class Mine(keras.regularizers.Regularizer):
+        def __call__(self, x):
+            return keras.ops.sum(x)
+
+        def get_config(self):
+            return {}
+
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(
+        6,
+        3,
+        name="a",
+        kernel_regularizer=Mine(),
+        bias_initializer=lambda shape, dtype=None: np.arange(6.0),
+    )(image)
+    model = keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
+    smaller = ee.prune(model, 0.5)
+    assert type(smaller.get_layer("a").kernel_regularizer) is Mine
+    assert set(np.array(smaller.get_layer("a").bias)) < set(range(6))
+
+
+def test_config_with_a_key_named_layers():
+    class Tower(layers.Layer):
+        def __init__(self, layers, **kwargs):
+            super().__init__(**kwargs)
+            self.sizes = layers
+            self.dense = [keras.layers.Dense(size) for size in layers]
+
+        def build(self, shape):
+            for dense in self.dense:
+                dense.build(shape)
+                shape = dense.compute_output_shape(shape)
+
+        def call(self, x):
+            for dense in self.dense:
+                x = dense(x)
+            return x
+
+        def get_config(self):
+            return {**super().get_config(), "layers": self.sizes}
+
+    image = keras.Input((8, 8, 3))
+    x = Tower([5, 4])(layers.Conv2D(6, 3, name="a")(image))
+    x = layers.Flatten()(layers.Conv2D(4, 3, name="b")(x))
+    model = keras.Model(image, layers.Dense(3)(x))
+    assert ee.prune(model, 0.5).get_layer("b").filters == 2
+
+
 def test_layer_that_hides_its_arguments_is_told():
     class Secretive(layers.Layer):
         def __init__(self, needed, **kwargs):

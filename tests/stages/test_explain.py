@@ -43,6 +43,29 @@ def test_unreachable_budget_is_told_with_the_range(set_flags, tmp_path, capsys):
     assert "strategies, none met 1.0000%" in capsys.readouterr().out
 
 
+def test_images_of_any_size(set_flags, tmp_path, capsys):
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(6, 3, name="a")(image)
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, layers.Dense(4, name="logits")(x))
+    set_flags(model=saved(tmp_path, model), dataset=None, workdir=None)
+    with pytest.raises(errors.InputError, match="size of the images"):
+        explain.main()
+    shown = capsys.readouterr().out
+    assert "| group | channels | layers |" in shown
+    assert "logits is an output of the model" in shown
+
+
+def test_layers_that_are_not_counted(set_flags, tmp_path, capsys):
+    image = keras.Input((8, 3))
+    x = layers.LSTM(5, name="lstm")(layers.Conv1D(6, 3, name="a")(image))
+    x = layers.Dense(3)(layers.Dense(4, name="b")(x))
+    model = keras.Model(image, x)
+    set_flags(model=saved(tmp_path, model), dataset=None, workdir=None)
+    explain.main()
+    assert "for lack of a rule: lstm." in capsys.readouterr().out
+
+
 def test_sensitivity(set_flags, tmp_path, capsys):
     model = toys.chain(channels=(4, 6), classes=10)
     set_flags(
