@@ -188,7 +188,7 @@ def search(
     settings = settings or SearchSettings()
     pruner = rebuild.Pruner(model, settings.importance, settings.round_to)
     channel_graph.require_groups(pruner.graph)
-    algorithm, full_cost = _algorithm(pruner.graph, settings)
+    algorithm, full_cost = algorithm_for(pruner.graph, settings)
     calibration = batches_lib.with_or_without_labels(calibration)
     examples = batches_lib.as_arrays(sub_validation)
     evaluator = evaluator_lib.make(
@@ -254,7 +254,19 @@ def constraints_of(settings, full_cost):
     ]
 
 
-def _algorithm(graph, settings):
+def algorithm_for(graph, settings):
+    """Where the strategies of a search come from.
+
+    Args:
+        graph: the model's `ChannelGraph`.
+        settings: `SearchSettings`.
+
+    Returns:
+        (one of `sampling.ALGORITHMS`, the `Cost` of the whole network).
+
+    Raises:
+        InputError: if no strategy meets the constraints.
+    """
     cost_model = CostModel(graph)
     full_cost = cost_model.full()
     constraints = constraints_of(settings, full_cost)

@@ -6,11 +6,8 @@ disk, so a search can be killed anywhere and continued.
 """
 
 import dataclasses
-import fcntl
-import json
-import os
 
-from eagleeye_tf import errors
+from eagleeye_tf.candidates import json_log
 from eagleeye_tf.pruning.strategy import PruningStrategy
 
 SCHEMA = 2
@@ -90,29 +87,19 @@ class Candidate:
         return cls(**values)
 
 
-class SearchLog:
-    """An open log; a context manager that holds the file's lock.
-
-    Args:
-        path: the JSON-lines file, made if it does not exist.
-        identity: dict of what must be the same for the log to be continued.
+class SearchLog(json_log.JsonLog):
+    """The `json_log.JsonLog` of a search.
 
     Attributes:
         candidates: what the log holds, in the order of their indices; of one
             that was logged on several rungs the last of them.
-        torn: number of bytes of a last line that was not whole, and is gone.
-
-    Raises:
-        InputError: if another process has the log open, if it belongs to
-            another search, or if a line in it is not one of ours.
     """
 
+    schema, what = SCHEMA, "search"
+
     def __init__(self, path, identity):
-        self._path = os.fspath(path)
-        self._identity = json.loads(json.dumps(identity))
-        self._file = None
+        super().__init__(path, identity)
         self._known = {}
-        self.torn = 0
 
     @property
     def candidates(self):
@@ -123,81 +110,11 @@ class SearchLog:
         """A candidate once it had `seen` so much; None if not logged."""
         return self._known.get((index, seen))
 
-    def __enter__(self):
-        os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
-        self._file = open(self._path, "a+b")
-        try:
-            self._lock()
-            self._read()
-        except BaseException:
-            self._file.close()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self._file.close()
-
     def append(self, candidate):
         """Writes a candidate; it is on disk when this returns."""
-        self._write(candidate.to_json())
+        self.write(candidate.to_json())
         self._known[candidate.index, candidate.seen] = candidate
 
-    def _lock(self):
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise errors.InputError(
-                f"Another search is writing {self._path}: wait for it, or "
-                "use another workdir."
-            ) from None
-
-    def _read(self):
-        self._file.seek(0)
-        content = self._file.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        self.torn = len(content) - len(whole)
-        if self.torn:
-            self._file.truncate(len(whole))
-        if not whole:
-            self._write({"schema": SCHEMA, **self._identity})
-            return
-        header, *lines = self._parse(whole)
-        self._check_header(header)
-        for number, record in enumerate(lines, start=2):
-            try:
-                candidate = Candidate.from_json(record)
-                self._known[candidate.index, candidate.seen] = candidate
-            except (KeyError, TypeError, AttributeError) as error:
-                raise self._foreign(number) from error
-
-    def _parse(self, whole):
-        for number, line in enumerate(whole.splitlines(), start=1):
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise self._foreign(number) from error
-
-    def _foreign(self, number):
-        return errors.InputError(
-            f"Line {number} of {self._path} is not a line of a search log "
-            f"(schema {SCHEMA}): remove that line, or use another workdir."
-        )
-
-    def _check_header(self, header):
-        expected = {"schema": SCHEMA, **self._identity}
-        if not isinstance(header, dict) or "schema" not in header:
-            raise self._foreign(1)
-        for key, value in expected.items():
-            if header.get(key) != value:
-                raise errors.InputError(
-                    f"{self._path} belongs to another search: its {key} is "
-                    f"{header.get(key)!r}, here it is {value!r}. Use the same "
-                    "settings to continue it, or another workdir."
-                )
-
-    def _write(self, record):
-        line = json.dumps(record, allow_nan=False) + "\n"
-        self._file.seek(0, os.SEEK_END)
-        self._file.write(line.encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+    def accept(self, record):
+        candidate = Candidate.from_json(record)
+        self._known[candidate.index, candidate.seen] = candidate

@@ -1,0 +1,122 @@
+"""Logs of JSON lines: flushed to disk, locked, and picky about what they hold.
+
+The first line says what the log belongs to; each line after it is one record.
+A record counts once its line is on disk, so the program can be killed anywhere
+and go on.
+"""
+
+import abc
+import fcntl
+import json
+import os
+
+from eagleeye_tf import errors
+
+
+class JsonLog(abc.ABC):
+    """An open log; a context manager that holds the file's lock.
+
+    Subclasses set `schema`, the version of their records, and `what`, a word
+    for what they log.
+
+    Args:
+        path: the JSON-lines file, made if it does not exist.
+        identity: dict of what must be the same for the log to be continued.
+
+    Attributes:
+        torn: number of bytes of a last line that was not whole, and is gone.
+
+    Raises:
+        InputError: if another process has the log open, if it belongs to
+            something else, or if a line in it is not one of ours.
+    """
+
+    schema, what = None, None
+
+    def __init__(self, path, identity):
+        self._path = os.fspath(path)
+        self._identity = json.loads(json.dumps(identity))
+        self._file = None
+        self.torn = 0
+
+    def __enter__(self):
+        os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
+        self._file = open(self._path, "a+b")
+        try:
+            self._lock()
+            self._read()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+    @abc.abstractmethod
+    def accept(self, record):
+        """Takes a record, a dict, that the file holds.
+
+        May raise KeyError, TypeError or AttributeError if it is not one.
+        """
+
+    def write(self, record):
+        """Writes a record; it is on disk when this returns."""
+        line = json.dumps(record, allow_nan=False) + "\n"
+        self._file.seek(0, os.SEEK_END)
+        self._file.write(line.encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _lock(self):
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise errors.InputError(
+                f"Another {self.what} is writing {self._path}: wait for it, or "
+                "use another workdir."
+            ) from None
+
+    def _read(self):
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self.torn = len(content) - len(whole)
+        if self.torn:
+            self._file.truncate(len(whole))
+        if not whole:
+            self.write({"schema": self.schema, **self._identity})
+            return
+        header, *lines = self._parse(whole)
+        self._check_header(header)
+        for number, record in enumerate(lines, start=2):
+            try:
+                self.accept(record)
+            except (KeyError, TypeError, AttributeError) as error:
+                raise self._foreign(number) from error
+
+    def _parse(self, whole):
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise self._foreign(number) from error
+
+    def _foreign(self, number):
+        return errors.InputError(
+            f"Line {number} of {self._path} is not a line of a {self.what} "
+            f"log (schema {self.schema}): remove that line, or use another "
+            "workdir."
+        )
+
+    def _check_header(self, header):
+        expected = {"schema": self.schema, **self._identity}
+        if not isinstance(header, dict) or "schema" not in header:
+            raise self._foreign(1)
+        for key, value in expected.items():
+            if header.get(key) != value:
+                raise errors.InputError(
+                    f"{self._path} belongs to another {self.what}: its {key} "
+                    f"is {header.get(key)!r}, here it is {value!r}. Use the "
+                    "same settings to continue it, or another workdir."
+                )

@@ -1,0 +1,56 @@
+"""The paper's evaluation of one candidate as one writes it with Keras alone.
+
+The yardstick of the benchmark: build the network, give it the surviving
+weights, let a moving average of BN statistics run over many batches in
+training mode, and score. Nothing of it is shared between candidates.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from eagleeye_tf.pruning import network
+
+_MOMENTUM = 0.9  # The default of the paper's framework.
+
+
+def count_correct(pruner, strategy, calibration, sub_validation, batch_size):
+    """Counts correct answers of one candidate after adaptive BN.
+
+    Args:
+        pruner: a `rebuild.Pruner`.
+        strategy: a `PruningStrategy`.
+        calibration: `(images, labels)`; all of it is seen once.
+        sub_validation: `(images, labels)`.
+        batch_size: examples per batch.
+    """
+    model = pruner.prune(strategy)
+    for _, layer in network.all_layers(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = _MOMENTUM
+            layer.trainable = True  # Or it would not be in training mode.
+
+    @tf.function
+    def adapt(images):
+        model(images, training=True)
+
+    @tf.function
+    def predict(images):
+        return model(images, training=False)
+
+    for images, _ in _batches(calibration, batch_size):
+        adapt(images)
+    correct = 0
+    for images, labels in _batches(sub_validation, batch_size):
+        answers = np.argmax(predict(images), axis=-1)
+        correct += int((answers == labels.numpy()).sum())
+    return correct
+
+
+def _batches(examples, batch_size):
+    return (
+        tf.data.Dataset.from_tensor_slices(examples)
+        .batch(batch_size)
+        .map(lambda images, labels: (tf.cast(images, tf.float32), labels))
+        .prefetch(tf.data.AUTOTUNE)
+    )
