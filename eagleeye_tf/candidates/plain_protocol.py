@@ -25,26 +25,38 @@ def count_correct(pruner, strategy, calibration, sub_validation, batch_size):
         batch_size: examples per batch.
     """
     model = pruner.prune(strategy)
+    adapt(model, calibration, batch_size)
+
+    @tf.function
+    def predict(images):
+        return model(images, training=False)
+
+    correct = 0
+    for images, labels in _batches(sub_validation, batch_size):
+        answers = np.argmax(predict(images), axis=-1)
+        correct += int((answers == labels.numpy()).sum())
+    return correct
+
+
+def adapt(model, calibration, batch_size):
+    """Moves the BN statistics of a model to those of images, batch by batch.
+
+    Args:
+        model: a `keras.Model`; its moving statistics change.
+        calibration: `(images, labels)`.
+        batch_size: examples per batch.
+    """
     for _, layer in network.all_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = _MOMENTUM
             layer.trainable = True  # Or it would not be in training mode.
 
     @tf.function
-    def adapt(images):
+    def step(images):
         model(images, training=True)
 
-    @tf.function
-    def predict(images):
-        return model(images, training=False)
-
     for images, _ in _batches(calibration, batch_size):
-        adapt(images)
-    correct = 0
-    for images, labels in _batches(sub_validation, batch_size):
-        answers = np.argmax(predict(images), axis=-1)
-        correct += int((answers == labels.numpy()).sum())
-    return correct
+        step(images)
 
 
 def _batches(examples, batch_size):

@@ -291,7 +291,10 @@ class BatchNormalization(Rule):
         mean = cell.weights["moving_mean"]
         variance = cell.weights["moving_variance"]
         if cell.moments is not None:
-            mean, variance = tf.nn.moments(x, axes)
+            # As Keras does; tf.nn.moments takes twice as long.
+            mean = tf.reduce_mean(x, axes)
+            variance = tf.reduce_mean(tf.square(x), axes) - tf.square(mean)
+            variance = tf.maximum(variance, 0.0)
             count = tf.reduce_prod(tf.shape(x)[:-1])
             cell.moments.append((mean, variance, count))
         scale = tf.math.rsqrt(variance + cell.call.config["epsilon"])
