@@ -56,6 +56,9 @@ def scramble(model, seed=0):
             fan_in = max(1, np.prod(weight.shape[:-1]))
             value = generator.normal(0, fan_in**-0.5, weight.shape)
         weight.assign(value)
+    for layer in model.layers:
+        if isinstance(layer, layers.Normalization):
+            layer.finalize_state()
 
 
 def randomise(model, seed=0):
