@@ -140,13 +140,6 @@ class OpenEvaluator(Evaluator):
     def __init__(self, open_network, *arguments, **options):
         super().__init__(*arguments, **options)
         self._open = open_network
-        self._batches = {
-            name: _batched(examples, self._batch_size)
-            for name, examples in (
-                ("calibration", self._calibration),
-                ("sub_validation", self._sub_validation),
-            )
-        }
         images, labels = self._sub_validation
         signature = [
             tf.TensorSpec((None, *images.shape[1:]), images.dtype),
@@ -181,7 +174,7 @@ class OpenEvaluator(Evaluator):
     def _calibrate(self, trial, part):
         weights, counts = self._network(trial)
         correct = 0
-        for images, labels in self._part("calibration", part):
+        for images, labels in self._batches(self._calibration, part):
             hits, observed = self._adapting(images, labels, counts, *weights)
             correct += int(hits)
             observed = tf.nest.map_structure(lambda t: t.numpy(), observed)
@@ -192,18 +185,19 @@ class OpenEvaluator(Evaluator):
         weights, counts = self._network(trial)
         if adapted:
             weights = self._open.with_statistics(weights, trial.moments)
-        parts = self._part("sub_validation", part)
-        hits = [self._scoring(*batch, counts, *weights) for batch in parts]
+        batches = self._batches(self._sub_validation, part)
+        hits = [self._scoring(*batch, counts, *weights) for batch in batches]
         return sum(int(value) for value in hits)
 
-    def _part(self, name, part):
-        """The batches of a set, as far as they lie in a slice of it."""
-        size = self._batch_size
-        for number, (images, labels) in enumerate(self._batches[name]):
-            start = max(part.start - number * size, 0)
-            stop = min(part.stop - number * size, size)
-            if start < stop:
-                yield images[start:stop], labels[start:stop]
+    def _batches(self, examples, part):
+        """The examples in a slice of a set, a batch at a time."""
+        images, labels = examples
+        for start in range(part.start, part.stop, self._batch_size):
+            some = slice(start, min(start + self._batch_size, part.stop))
+            yield (
+                tf.convert_to_tensor(images[some]),
+                tf.convert_to_tensor(labels[some], tf.int64),
+            )
 
 
 class RebuiltEvaluator(Evaluator):
@@ -266,14 +260,3 @@ def make(pruner, calibration, sub_validation, distribution=None, **options):
     if open_network.obstacle or distribution.num_replicas_in_sync > 1:
         return RebuiltEvaluator(distribution, *arguments, **options)
     return OpenEvaluator(open_network, *arguments, **options)
-
-
-def _batched(examples, size):
-    images, labels = examples
-    return [
-        (
-            tf.convert_to_tensor(images[start : start + size]),
-            tf.convert_to_tensor(labels[start : start + size], tf.int64),
-        )
-        for start in range(0, len(labels), size)
-    ]

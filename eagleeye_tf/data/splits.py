@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import math
+import pathlib
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +11,9 @@ import tensorflow as tf
 from eagleeye_tf import errors
 from eagleeye_tf.data import images as images_lib
 from eagleeye_tf.data.sources import Examples
+
+# Images beyond so many bytes are kept on disk instead of in memory.
+_IN_MEMORY = 2**31
 
 # Enough items to mix any data set whose order is already without meaning.
 _SHUFFLE_BUFFER = 65_536
@@ -29,6 +34,8 @@ class Data:
         augmentation: kind of augmentation of training images.
         central_crop: whether evaluation looks at the central part only.
         fingerprint: changes when the data set does.
+        cache: folder for decoded images that are too large for memory; None
+            to keep all of them in memory.
     """
 
     name: str
@@ -41,6 +48,7 @@ class Data:
     augmentation: str
     central_crop: bool
     fingerprint: str
+    cache: pathlib.Path | None = None
 
     @property
     def num_classes(self):
@@ -50,16 +58,30 @@ class Data:
     def arrays(self, examples):
         """Un-augmented `(uint8 images, int64 labels)` as NumPy arrays.
 
+        They are decoded once. Images that would fill the memory are written
+        to a file in `cache`, and the array reads them from there.
+
         Raises:
             InputError: for an image that cannot be read.
         """
+        images = self._empty_images(examples)
+        labels = np.empty(examples.size, np.int64)
+        start = 0
         with self.naming_unreadable():
-            batches = list(self.batches(examples, batch_size=256))
-        images, labels = zip(*batches, strict=True)
-        return (
-            np.concatenate([x.numpy() for x in images]),
-            np.concatenate([x.numpy() for x in labels]),
-        )
+            for some_images, some_labels in self.batches(examples, 256):
+                stop = start + len(some_labels)
+                images[start:stop] = some_images
+                labels[start:stop] = some_labels
+                start = stop
+        return images, labels
+
+    def _empty_images(self, examples):
+        shape = (examples.size, *self.image_shape)
+        if self.cache is None or math.prod(shape) <= _IN_MEMORY:
+            return np.empty(shape, np.uint8)
+        self.cache.mkdir(parents=True, exist_ok=True)
+        path = self.cache / f"images_{examples.start}_{examples.stop}.npy"
+        return np.lib.format.open_memmap(path, "w+", np.uint8, shape)
 
     def batches(self, examples, batch_size):
         """Un-augmented batches (images, labels), the last may be smaller."""

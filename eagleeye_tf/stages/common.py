@@ -229,7 +229,7 @@ def open_job():
     )
     return Job(
         workdir=path,
-        data=data,
+        data=dataclasses.replace(data, cache=path / "cache"),
         distribution=devices,
         batch_size=BATCH_SIZE.value,
         seed=SEED.value,

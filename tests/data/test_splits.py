@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from tests_data import write_numbered_folder
@@ -88,3 +90,17 @@ def test_image_shapes_that_no_image_has(shape):
     source = sources.open_source("digits")
     with pytest.raises(errors.InputError, match="fixed shape"):
         splits.split(source, shape, 10, 10)
+
+
+def test_images_that_fill_the_memory_lie_on_disk(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(splits, "_IN_MEMORY", 12 * 8 * 8 * 3)
+    large = dataclasses.replace(data, cache=tmp_path / "cache")
+    images, labels = large.arrays(data.calibration)
+    assert not isinstance(images, np.memmap)  # As many as fit.
+    images, labels = large.arrays(data.sub_validation)
+    assert isinstance(images, np.memmap)
+    expected = data.arrays(data.sub_validation)
+    np.testing.assert_array_equal(images, expected[0])
+    np.testing.assert_array_equal(labels, expected[1])
+    (file,) = (tmp_path / "cache").iterdir()
+    assert file.stat().st_size >= 20 * 8 * 8 * 3
