@@ -1,4 +1,5 @@
 import dataclasses
+import resource
 
 import keras
 import numpy as np
@@ -192,3 +193,33 @@ def test_fingerprint_sees_a_changed_weight(model):
     assert engine.model_fingerprint(copy) == before
     copy.get_layer("logits").bias.assign([1.0, 0, 0, 0])
     assert engine.model_fingerprint(copy) != before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("evaluation", ["race", "full"])
+def test_memory_does_not_grow(evaluation):
+    model = toys.chain(channels=(24, 32, 40))
+    generator = np.random.default_rng(0)
+    data = [
+        (
+            generator.integers(0, 256, (256, 8, 8, 3), np.uint8),
+            generator.integers(0, 4, 256),
+        )
+        for _ in range(2)
+    ]
+    peaks = []
+
+    def note(candidate, evaluations):
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        peaks.append(usage.ru_maxrss / 1024)
+
+    result = ee.search(
+        model,
+        *data,
+        ee.SearchSettings(
+            macs=0.5, tolerance=0.1, num_candidates=1000, evaluation=evaluation
+        ),
+        on_evaluation=note,
+    )
+    assert len(result.candidates) == 1000
+    assert peaks[-1] - peaks[10] < 100
