@@ -2,7 +2,9 @@
 
 All candidates see the same images in the same batches. An evaluation can stop
 early and go on later: BN statistics of the first images are kept and added to,
-and images that were scored are not scored again.
+and images that were scored are not scored again. With several devices, each
+computes a candidate of its own, so a score does not depend on how many there
+are.
 """
 
 import abc
@@ -46,6 +48,7 @@ class Evaluator(abc.ABC):
         new_moments: makes what collects the statistics of a BN layer.
 
     Attributes:
+        width: how many candidates are computed at a time.
         has_batch_norm: whether there is anything to adapt.
         calibration_size: number of calibration images.
         sub_validation_size: number of sub-validation images.
@@ -54,6 +57,8 @@ class Evaluator(abc.ABC):
     Raises:
         InputError: if the labels do not fit the model's output.
     """
+
+    width = 1
 
     def __init__(
         self,
@@ -80,38 +85,49 @@ class Evaluator(abc.ABC):
         """Returns a fresh `Trial` of a `PruningStrategy`."""
         return Trial(strategy)
 
-    def calibrate(self, trial, stop):
+    def calibrate(self, trials, stop):
         """Adds calibration images up to number `stop` to the statistics.
 
+        Args:
+            trials: at most `width` of `Trial`, all calibrated on as many
+                images so far.
+            stop: number behind the last image.
+
         Returns:
-            How many of them were answered correctly with the statistics of
-            their own batch.
+            For each trial, how many of the images were answered correctly
+            with the statistics of their own batch.
 
         Raises:
             InputError: if a statistic is not finite.
         """
-        if trial.calibrated >= stop or not self.has_batch_norm:
-            return 0
-        if not trial.moments:
-            paths = adaptive_bn.batch_norm_layers(self.pruner.graph.model)
-            trial.moments = {path: self._new_moments() for path in paths}
-        correct = self._calibrate(trial, slice(trial.calibrated, stop))
-        adaptive_bn.check(trial.moments)
-        trial.calibrated = stop
+        (start,) = {trial.calibrated for trial in trials}
+        if start >= stop or not self.has_batch_norm:
+            return [0] * len(trials)
+        paths = adaptive_bn.batch_norm_layers(self.pruner.graph.model)
+        for trial in trials:
+            if not trial.moments:
+                trial.moments = {path: self._new_moments() for path in paths}
+        correct = self._calibrate(trials, slice(start, stop))
+        for trial in trials:
+            adaptive_bn.check(trial.moments)
+            trial.calibrated = stop
         return correct
 
-    def count(self, trial, start, stop, adapted=True):
+    def count(self, trials, start, stop, adapted=True):
         """Counts correct answers among sub-validation images.
 
         Args:
-            trial: a `Trial`.
+            trials: at most `width` of `Trial`.
             start: number of the first image.
             stop: number behind the last image.
-            adapted: with the trial's own BN statistics (adaptive-BN
+            adapted: with the trials' own BN statistics (adaptive-BN
                 evaluation) or the inherited ones (vanilla evaluation).
+
+        Returns:
+            List of numbers, one for each trial.
         """
         adapted = adapted and self.has_batch_norm
-        return self._count(trial, slice(start, stop), adapted)
+        return self._count(trials, slice(start, stop), adapted)
 
     def rest(self, trial):
         """Frees what a trial can be given again when it goes on."""
@@ -121,11 +137,11 @@ class Evaluator(abc.ABC):
             moments.variance = moments.variance.astype(np.float32)
 
     @abc.abstractmethod
-    def _calibrate(self, trial, part):
+    def _calibrate(self, trials, part):
         """`calibrate` on a slice of the calibration set."""
 
     @abc.abstractmethod
-    def _count(self, trial, part, adapted):
+    def _count(self, trials, part, adapted):
         """`count` on a slice of the sub-validation set."""
 
 
@@ -134,36 +150,46 @@ class OpenEvaluator(Evaluator):
 
     Args:
         open_network: an `OpenNetwork` without obstacle.
+        devices: names of the devices that compute a candidate each; None for
+            TensorFlow's choice.
         *arguments: as for `Evaluator`.
     """
 
-    def __init__(self, open_network, *arguments, **options):
+    def __init__(self, open_network, devices, *arguments, **options):
         super().__init__(*arguments, **options)
         self._open = open_network
-        images, labels = self._sub_validation
+        self._devices = tuple(devices)
+        self.width = len(self._devices)
+        images, _ = self._sub_validation
+        candidate = [open_network.count_spec, *open_network.weight_specs]
         signature = [
             tf.TensorSpec((None, *images.shape[1:]), images.dtype),
             tf.TensorSpec((None,), tf.int64),
-            open_network.count_spec,
-            *open_network.weight_specs,
+            *candidate * self.width,
         ]
         traced = functools.partial(tf.function, input_signature=signature)
         self._adapting = traced(self._adapt)
         self._scoring = traced(self._score)
 
-    def _adapt(self, images, labels, counts, *weights):
-        self.traces += 1  # Python runs while TensorFlow traces.
-        (answers,), observed = self._open.compute(
-            tf.cast(images, tf.float32), weights, counts, adapting=True
-        )
-        return scoring.hits(answers, labels), observed
+    def _adapt(self, images, labels, *candidates):
+        return self._on_each_device(images, labels, candidates, adapting=True)
 
-    def _score(self, images, labels, counts, *weights):
-        self.traces += 1
-        (answers,), _ = self._open.compute(
-            tf.cast(images, tf.float32), weights, counts
-        )
-        return scoring.hits(answers, labels)
+    def _score(self, images, labels, *candidates):
+        return self._on_each_device(images, labels, candidates, adapting=False)
+
+    def _on_each_device(self, images, labels, candidates, adapting):
+        """[(correct answers, what BN layers saw)], one for each device."""
+        self.traces += 1  # Python runs while TensorFlow traces.
+        size = len(candidates) // self.width
+        found = []
+        for place, device in enumerate(self._devices):
+            own = candidates[place * size : (place + 1) * size]
+            with tf.device(device):
+                (answers,), observed = self._open.compute(
+                    tf.cast(images, tf.float32), own[1:], own[0], adapting
+                )
+                found.append((scoring.hits(answers, labels), observed))
+        return found
 
     def _network(self, trial):
         if trial.network is None:
@@ -171,23 +197,44 @@ class OpenEvaluator(Evaluator):
             trial.network = self._open.cut(keep)
         return trial.network
 
-    def _calibrate(self, trial, part):
-        weights, counts = self._network(trial)
-        correct = 0
-        for images, labels in self._batches(self._calibration, part):
-            hits, observed = self._adapting(images, labels, counts, *weights)
-            correct += int(hits)
-            observed = tf.nest.map_structure(lambda t: t.numpy(), observed)
-            adaptive_bn.add_observed(trial.moments, observed)
-        return correct
+    def _arguments(self, networks):
+        """Arguments for all devices; idle ones repeat the first candidate."""
+        idle = self.width - len(networks)
+        return [
+            argument
+            for weights, counts in [*networks, *networks[:1] * idle]
+            for argument in (counts, *weights)
+        ]
 
-    def _count(self, trial, part, adapted):
-        weights, counts = self._network(trial)
+    def _calibrate(self, trials, part):
+        arguments = self._arguments([self._network(t) for t in trials])
+        correct = np.zeros(len(trials), int)
+        for images, labels in self._batches(self._calibration, part):
+            found = self._adapting(images, labels, *arguments)
+            for place, trial in enumerate(trials):
+                hits, observed = tf.nest.map_structure(
+                    lambda tensor: tensor.numpy(), found[place]
+                )
+                correct[place] += hits
+                adaptive_bn.add_observed(trial.moments, observed)
+        return correct.tolist()
+
+    def _count(self, trials, part, adapted):
+        networks = [self._network(trial) for trial in trials]
         if adapted:
-            weights = self._open.with_statistics(weights, trial.moments)
+            networks = [
+                (self._open.with_statistics(weights, trial.moments), counts)
+                for (weights, counts), trial in zip(
+                    networks, trials, strict=True
+                )
+            ]
+        arguments = self._arguments(networks)
         batches = self._batches(self._sub_validation, part)
-        hits = [self._scoring(*batch, counts, *weights) for batch in batches]
-        return sum(int(value) for value in hits)
+        found = [self._scoring(*batch, *arguments) for batch in batches]
+        return [
+            sum(int(on_each_device[place][0]) for on_each_device in found)
+            for place in range(len(trials))
+        ]
 
     def _batches(self, examples, part):
         """The examples in a slice of a set, a batch at a time."""
@@ -201,43 +248,36 @@ class OpenEvaluator(Evaluator):
 
 
 class RebuiltEvaluator(Evaluator):
-    """Every candidate is built as a Keras model, and traced.
+    """Every candidate is built as a Keras model, and traced: on one device.
 
-    Args:
-        distribution: a `tf.distribute.Strategy`; replicas share each batch.
-        *arguments: as for `Evaluator`.
+    Arguments as for `Evaluator`.
     """
-
-    def __init__(self, distribution, *arguments, **options):
-        super().__init__(*arguments, **options)
-        self._distribution = distribution
 
     def _network(self, trial):
         if trial.network is None:
-            with self._distribution.scope():
-                model = self.pruner.prune(trial.strategy, batch_statistics=True)
+            model = self.pruner.prune(trial.strategy, batch_statistics=True)
             trial.network = model, model.get_weights()
         return trial.network
 
-    def _calibrate(self, trial, part):
+    def _calibrate(self, trials, part):
         self.traces += 1
+        (trial,) = trials
         model, _ = self._network(trial)
-        return adaptive_bn.collect(
-            model,
-            self._dataset(self._calibration, part),
-            self._distribution,
-            trial.moments,
-        )
+        batches = self._dataset(self._calibration, part)
+        here = tf.distribute.get_strategy()
+        return [adaptive_bn.collect(model, batches, here, trial.moments)]
 
-    def _count(self, trial, part, adapted):
+    def _count(self, trials, part, adapted):
         self.traces += 1
+        (trial,) = trials
         model, inherited = self._network(trial)
         if adapted:
             adaptive_bn.assign(model, trial.moments)
         else:
             model.set_weights(inherited)
         batches = self._dataset(self._sub_validation, part)
-        return scoring.count_correct(model, batches, self._distribution)[0]
+        here = tf.distribute.get_strategy()
+        return [scoring.count_correct(model, batches, here)[0]]
 
     def _dataset(self, examples, part):
         images, labels = (values[part] for values in examples)
@@ -251,12 +291,16 @@ def make(pruner, calibration, sub_validation, distribution=None, **options):
         pruner: a `rebuild.Pruner`.
         calibration: `(images, labels)`.
         sub_validation: `(images, labels)`.
-        distribution: a `tf.distribute.Strategy`; None for the current one.
+        distribution: a `tf.distribute.Strategy`, each of whose replicas
+            computes a candidate of its own; None for the current one.
         **options: as for `Evaluator`.
     """
     distribution = distribution or tf.distribute.get_strategy()
     arguments = (pruner, calibration, sub_validation)
     open_network = OpenNetwork(pruner.graph)
-    if open_network.obstacle or distribution.num_replicas_in_sync > 1:
-        return RebuiltEvaluator(distribution, *arguments, **options)
-    return OpenEvaluator(open_network, *arguments, **options)
+    if open_network.obstacle:
+        return RebuiltEvaluator(*arguments, **options)
+    devices = [None]  # TensorFlow's choice.
+    if distribution.num_replicas_in_sync > 1:
+        devices = distribution.extended.worker_devices
+    return OpenEvaluator(open_network, devices, *arguments, **options)

@@ -90,28 +90,54 @@ def run(proposals, evaluator, rungs, log=None, on_evaluation=None):
     racing = list(proposals)
     for number, rung in enumerate(rungs):
         racing = _best(racing, last, rung.candidates)
-        trials = {p.index: trials.get(p.index) for p in racing}
-        for proposal in racing:
-            index = proposal.index
-            known = log.get(index, rung.seen) if log else None
-            if known is None:
-                trials[index] = trials[index] or evaluator.start(
-                    proposal.strategy
-                )
-                known = _advance(
-                    evaluator,
-                    trials[index],
-                    proposal,
-                    last.get(index),
-                    rungs[: number + 1],
-                    is_last=number == len(rungs) - 1,
-                )
-                if log:
-                    log.append(known)
-            last[index] = known
-            if on_evaluation:
-                on_evaluation(known)
+        trials = {
+            p.index: trials.get(p.index) or evaluator.start(p.strategy)
+            for p in racing
+        }
+        step = _Step(rungs[: number + 1], is_last=number == len(rungs) - 1)
+        for heat in _heats(racing, evaluator.width, log, rung):
+            for known in _advance(evaluator, trials, heat, last, step, log):
+                last[known.index] = known
+                if on_evaluation:
+                    on_evaluation(known)
     return list(last.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    """What lies between two rungs.
+
+    Attributes:
+        rungs: all rungs so far, the one to reach last.
+        is_last: whether it is the last of the race.
+    """
+
+    rungs: list
+    is_last: bool
+
+    @property
+    def start(self):
+        """The rung before; nothing seen before the first."""
+        return self.rungs[-2] if len(self.rungs) > 1 else Rung(0, 0, 0)
+
+    @property
+    def end(self):
+        return self.rungs[-1]
+
+
+def _heats(proposals, width, log, rung):
+    """Those to be evaluated, `width` at a time; a logged one goes alone."""
+    heat = []
+    for proposal in proposals:
+        if log and log.get(proposal.index, rung.seen):
+            yield [proposal]
+            continue
+        heat.append(proposal)
+        if len(heat) == width:
+            yield heat
+            heat = []
+    if heat:
+        yield heat
 
 
 def _best(proposals, last, count):
@@ -126,36 +152,55 @@ def _best(proposals, last, count):
     return [p for p in proposals if p.index in chosen]
 
 
-def _advance(evaluator, trial, proposal, before, rungs, is_last):
-    """Shows a candidate the images that the last of `rungs` adds."""
-    start = time.monotonic()
-    rung = rungs[-1]
-    seen = rungs[-2] if before else Rung(0, 0, 0)
-    vanilla = None
-    if is_last:
-        vanilla = evaluator.count(trial, 0, rung.sub_validation, adapted=False)
-    if trial.calibrated < seen.calibration:  # A race that goes on.
-        evaluator.calibrate(trial, seen.calibration)
-        evaluator.rest(trial)
-    calibration_correct = evaluator.calibrate(trial, rung.calibration)
-    correct = evaluator.count(trial, seen.sub_validation, rung.sub_validation)
-    evaluator.rest(trial)
-    return Candidate(
-        index=proposal.index,
-        strategy=proposal.strategy,
-        kept=proposal.kept,
-        macs=proposal.macs,
-        params=proposal.params,
-        calibration_correct=calibration_correct
-        + (before.calibration_correct if before else 0),
-        calibration_total=rung.calibration,
-        correct=correct + (before.correct if before else 0),
-        vanilla_correct=vanilla,
-        total=rung.sub_validation,
-        seconds=round(
-            time.monotonic() - start + (before.seconds if before else 0), 3
-        ),
+def _advance(evaluator, trials, heat, last, step, log):
+    """Shows a few candidates the images that a rung adds.
+
+    Returns:
+        List of `Candidate`, from the log if that knows it.
+    """
+    known = log.get(heat[0].index, step.end.seen) if log else None
+    if known is not None:
+        return [known]
+    clock = time.monotonic()
+    racers = [trials[proposal.index] for proposal in heat]
+    vanilla = [None] * len(heat)
+    if step.is_last:
+        vanilla = evaluator.count(
+            racers, 0, step.end.sub_validation, adapted=False
+        )
+    for racer in racers:  # Statistics that a killed race has lost.
+        if racer.calibrated < step.start.calibration:
+            evaluator.calibrate([racer], step.start.calibration)
+            evaluator.rest(racer)
+    calibration = evaluator.calibrate(racers, step.end.calibration)
+    correct = evaluator.count(
+        racers, step.start.sub_validation, step.end.sub_validation
     )
+    for racer in racers:
+        evaluator.rest(racer)
+    seconds = (time.monotonic() - clock) / len(heat)
+    found = []
+    for place, proposal in enumerate(heat):
+        before = last.get(proposal.index)
+        found.append(
+            Candidate(
+                index=proposal.index,
+                strategy=proposal.strategy,
+                kept=proposal.kept,
+                macs=proposal.macs,
+                params=proposal.params,
+                calibration_correct=calibration[place]
+                + (before.calibration_correct if before else 0),
+                calibration_total=step.end.calibration,
+                correct=correct[place] + (before.correct if before else 0),
+                vanilla_correct=vanilla[place],
+                total=step.end.sub_validation,
+                seconds=round(seconds + (before.seconds if before else 0), 3),
+            )
+        )
+        if log:
+            log.append(found[-1])
+    return found
 
 
 def _in_batches(number, batch_size):

@@ -250,8 +250,8 @@ def _judge(job, bench, candidates):
     scores = {}
     for name, candidate in candidates.items():
         trial = judge.start(candidate.strategy)
-        judge.calibrate(trial, rung.calibration)
-        correct = judge.count(trial, 0, rung.sub_validation)
+        judge.calibrate([trial], rung.calibration)
+        (correct,) = judge.count([trial], 0, rung.sub_validation)
         scores[name] = correct / rung.sub_validation
     return scores
 
@@ -294,12 +294,12 @@ def _kernels(bench):
         static = tf.function(lambda x, model=model: model(x, training=False))
         trial = bench.evaluator.start(proposal.strategy)
         start = time.monotonic()
-        bench.evaluator.calibrate(trial, bench.batch_size)
+        bench.evaluator.calibrate([trial], bench.batch_size)
         times["cut"].append(time.monotonic() - start)
         ways = {
             "calibrated": lambda t=trial: _calibrate_again(bench, t),
             "scored": lambda t=trial: bench.evaluator.count(
-                t, 0, bench.batch_size
+                [t], 0, bench.batch_size
             ),
             "static": lambda f=static: f(images).numpy(),
         }
@@ -323,7 +323,7 @@ def _kernels(bench):
 
 def _calibrate_again(bench, trial):
     trial.calibrated = 0
-    bench.evaluator.calibrate(trial, bench.batch_size)
+    bench.evaluator.calibrate([trial], bench.batch_size)
 
 
 def _shown(value):

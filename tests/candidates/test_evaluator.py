@@ -3,7 +3,6 @@ import functools
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 import toys
 
 from eagleeye_tf.candidates import adaptive_bn
@@ -23,7 +22,6 @@ def made(model, **options):
         pruner, calibration, sub_validation, batch_size=8, **options
     )
     slow = evaluator_lib.RebuiltEvaluator(
-        tf.distribute.get_strategy(),
         pruner,
         calibration,
         sub_validation,
@@ -36,14 +34,14 @@ def made(model, **options):
 def evaluated(evaluator, strategy):
     trial = evaluator.start(strategy)
     answers = [
-        evaluator.count(trial, 0, 24, adapted=False),
-        evaluator.calibrate(trial, 8),
-        evaluator.calibrate(trial, 16),
-        evaluator.count(trial, 0, 10),
-        evaluator.count(trial, 10, 24),
-        evaluator.count(trial, 0, 24),
+        evaluator.count([trial], 0, 24, adapted=False),
+        evaluator.calibrate([trial], 8),
+        evaluator.calibrate([trial], 16),
+        evaluator.count([trial], 0, 10),
+        evaluator.count([trial], 10, 24),
+        evaluator.count([trial], 0, 24),
     ]
-    return answers, trial.moments
+    return [answer for (answer,) in answers], trial.moments
 
 
 @pytest.mark.parametrize(
@@ -100,7 +98,7 @@ def test_moving_average_is_used():
     options = {"new_moments": functools.partial(adaptive_bn.MovingAverage, 0.5)}
     pruner, quick, _ = made(model, **options)
     trial = quick.start(pruner.strategy(0.0))
-    quick.calibrate(trial, 16)
+    quick.calibrate([trial], 16)
     x = toys.images(model, count=40).astype(np.uint8)[:16].astype(np.float32)
     features = keras.Model(model.input, model.get_layer("conv0").output)
     means = [np.asarray(features(x[a : a + 8])).mean((0, 1, 2)) for a in (0, 8)]

@@ -24,8 +24,9 @@ class Ledger:
     calibration_size = 1200
     sub_validation_size = 2000
 
-    def __init__(self):
+    def __init__(self, width=1):
         self.asked = []
+        self.width = width
 
     @dataclasses.dataclass
     class Trial:
@@ -35,18 +36,25 @@ class Ledger:
     def start(self, strategy):
         return self.Trial(int(dict(strategy.ratios)["a"] * 1000))
 
-    def calibrate(self, trial, stop):
+    def calibrate(self, trials, stop):
+        assert len(trials) <= self.width
+        return [self._calibrate(trial, stop) for trial in trials]
+
+    def _calibrate(self, trial, stop):
         images = np.arange(trial.calibrated, stop)
         self.asked += [("calibration", trial.index, i) for i in images]
         trial.calibrated = stop
         return int((images % 100 < 50 + trial.index).sum())
 
-    def count(self, trial, start, stop, adapted=True):
+    def count(self, trials, start, stop, adapted=True):
         images = np.arange(start, stop)
         kind = "adapted" if adapted else "vanilla"
-        self.asked += [(kind, trial.index, i) for i in images]
-        right = 50 + trial.index if adapted else 50 - trial.index
-        return int((images % 100 < right).sum())
+        self.asked += [(kind, t.index, i) for t in trials for i in images]
+        sign = 1 if adapted else -1
+        return [
+            int((images % 100 < 50 + sign * trial.index).sum())
+            for trial in trials
+        ]
 
     def rest(self, trial):
         pass
@@ -82,8 +90,9 @@ def test_rungs_by_hand():
     assert racing.race(100, plain, 128) == [racing.Rung(100, 0, 2000)]
 
 
-def test_the_best_go_on_and_see_everything_once():
-    ledger = Ledger()
+@pytest.mark.parametrize("width", [1, 3])
+def test_the_best_go_on_and_see_everything_once(width):
+    ledger = Ledger(width)
     rungs = racing.race(COUNT, ledger, batch_size=100)
     assert rungs == [
         racing.Rung(40, 600, 0),
@@ -110,8 +119,9 @@ def test_the_best_go_on_and_see_everything_once():
     assert len(ledger.asked) == images
 
 
+@pytest.mark.parametrize("width", [1, 4])
 @pytest.mark.parametrize("stop_after", [1, 25, 40, 41, 47, 50, 52, 55])
-def test_killed_anywhere_it_ends_alike(tmp_path, stop_after):
+def test_killed_anywhere_it_ends_alike(tmp_path, stop_after, width):
     rungs = racing.race(COUNT, Ledger(), batch_size=100)
     whole = by_index(racing.run(proposals(), Ledger(), rungs))
     left = stop_after
@@ -124,9 +134,9 @@ def test_killed_anywhere_it_ends_alike(tmp_path, stop_after):
 
     path = tmp_path / "log.jsonl"
     with pytest.raises(KeyboardInterrupt), log_lib.SearchLog(path, {}) as log:
-        racing.run(proposals(), Ledger(), rungs, log, stop)
+        racing.run(proposals(), Ledger(width), rungs, log, stop)
     with log_lib.SearchLog(path, {}) as log:
-        again = by_index(racing.run(proposals(), Ledger(), rungs, log))
+        again = by_index(racing.run(proposals(), Ledger(width), rungs, log))
         logged = by_index(log.candidates)
     for index, candidate in whole.items():
         assert again[index].seen == candidate.seen
