@@ -31,6 +31,20 @@ _WEIGHT_DECAY = flags.DEFINE_float(
     "Factor of the L2 penalty on kernels.",
     lower_bound=0.0,
 )
+_DISTILLATION_WEIGHT = flags.DEFINE_float(
+    "distillation_weight",
+    0.0,
+    "Share of the loss that asks for the whole network's answers instead of "
+    "the labels (knowledge distillation), in [0, 1].",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+_DISTILLATION_TEMPERATURE = flags.DEFINE_float(
+    "distillation_temperature",
+    4.0,
+    "What logits are divided by before they are compared.",
+    lower_bound=1e-3,
+)
 
 
 def finetune(job):
@@ -53,6 +67,8 @@ def finetune(job):
         epochs=_EPOCHS.value,
         learning_rate=_LEARNING_RATE.value,
         weight_decay=_WEIGHT_DECAY.value,
+        distillation_weight=_DISTILLATION_WEIGHT.value,
+        distillation_temperature=_DISTILLATION_TEMPERATURE.value,
         **fitting.shared_settings(job),
     )
     pruner = rebuild.Pruner(
@@ -100,7 +116,14 @@ def _finetune_one(job, pruner, candidate, rank, settings):
     adaptive_bn.adapt_batch_norm(
         model, images, job.batch_size, job.distribution
     )
-    epochs = fitting.fit(model, job, settings, directory, f"Fine-tuning {rank}")
+    epochs = fitting.fit(
+        model,
+        job,
+        settings,
+        directory,
+        f"Fine-tuning {rank}",
+        teacher=pruner.graph.model,
+    )
     workdir.save_model(model, directory / "model.keras")
     last = epochs[-1]
     result = {

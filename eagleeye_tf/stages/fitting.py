@@ -51,12 +51,12 @@ def claim(directory, job, settings, **more):
     )
 
 
-def fit(model, job, settings, directory, description):
+def fit(model, job, settings, directory, description, teacher=None):
     """Trains `model` on the job's data behind a progress bar.
 
     Several replicas leave BN statistics of which Keras keeps only the first
     replica's: those are estimated anew at the end, and the last epoch's
-    validation is that of the model as it is then.
+    validation is that of the model as it is then. For `teacher` see `loop.fit`.
 
     Returns:
         List of `loop.Epoch`.
@@ -86,6 +86,7 @@ def fit(model, job, settings, directory, description):
             validate,
             job.distribution,
             on_step,
+            teacher,
         )
     if job.distribution.num_replicas_in_sync > 1:
         images, _ = data.arrays(data.calibration)

@@ -43,6 +43,7 @@ def fit(
     validate,
     distribution=None,
     on_step=None,
+    teacher=None,
 ):
     """Trains a model, or goes on where an earlier call was killed.
 
@@ -56,6 +57,8 @@ def fit(
         validate: function without arguments that returns (correct, total).
         distribution: a `tf.distribute.Strategy`; None for the current one.
         on_step: called as `on_step(epoch, step, loss)`, epoch from 0.
+        teacher: `keras.Model` for `settings.distillation_weight`, made in the
+            scope of `distribution`; sees the same images, in inference mode.
 
     Returns:
         List of `Epoch`, one for each.
@@ -78,9 +81,11 @@ def fit(
     with distribution.scope():
         optimizer = _optimizer(model, settings, steps_per_epoch)
     first = training_batches(0)
-    loss_of = _loss(settings, _gives_probabilities(model, first))
+    objective = _Objective(model, teacher, settings, first)
     spec = replicas.share(first, distribution).element_spec
-    step = _train_step(model, optimizer, loss_of, settings, distribution, spec)
+    step = _train_step(
+        model, optimizer, objective, settings, distribution, spec
+    )
     records = _Records(directory, model, optimizer)
     for epoch in range(len(records.epochs), settings.epochs):
         batches = replicas.share(training_batches(epoch), distribution)
@@ -144,21 +149,64 @@ def _loss(settings, probabilities):
     return loss_of
 
 
-def _train_step(model, optimizer, loss_of, settings, distribution, spec):
+class _Objective:
+    """The loss of each example: labels, and a teacher's answers.
+
+    The teacher's part is T² · KL(softmax(teacher / T), softmax(student / T))
+    (Hinton et al. 2015), whose gradient does not fade as T grows.
+    """
+
+    def __init__(self, model, teacher, settings, batches):
+        self._model = model
+        self._of_labels = _loss(settings, _gives_probabilities(model, batches))
+        self._weight = settings.distillation_weight if teacher else 0.0
+        self._temperature = settings.distillation_temperature
+        if self._weight:
+            self._teacher = teacher
+            self._as_logits = [
+                _log if _gives_probabilities(m, batches) else tf.identity
+                for m in (teacher, model)
+            ]
+
+    def __call__(self, images, labels):
+        images = tf.cast(images, tf.float32)
+        outputs = self._model(images, training=True)
+        loss = self._of_labels(labels, outputs)
+        if not self._weight:
+            return loss
+        answers = self._teacher(images, training=False)
+        expected, found = (
+            tf.nn.log_softmax(
+                as_logits(tf.cast(x, tf.float32)) / self._temperature
+            )
+            for as_logits, x in zip(
+                self._as_logits, (answers, outputs), strict=True
+            )
+        )
+        expected = tf.stop_gradient(expected)
+        gap = tf.reduce_sum(tf.exp(expected) * (expected - found), axis=-1)
+        taught = self._temperature**2 * gap
+        return (1 - self._weight) * loss + self._weight * taught
+
+
+def _log(probabilities):
+    return tf.math.log(tf.maximum(probabilities, keras.config.epsilon()))
+
+
+def _train_step(model, optimizer, objective, settings, distribution, spec):
     count = distribution.num_replicas_in_sync
     variables = model.trainable_variables
     kernels = [v for v in variables if "kernel" in v.name]
 
     def replica_step(images, labels):
         with tf.GradientTape() as tape:
-            outputs = model(tf.cast(images, tf.float32), training=True)
-            loss = tf.reduce_sum(loss_of(labels, outputs))
+            loss = tf.reduce_sum(objective(images, labels))
             loss /= settings.batch_size
             penalty = sum(map(tf.nn.l2_loss, kernels), tf.zeros(()))
             penalty = settings.weight_decay * penalty
             penalty += sum(model.losses, tf.zeros(()))
-            objective = optimizer.scale_loss(loss + penalty / count)
-        gradients = tape.gradient(objective, variables)
+            scaled = optimizer.scale_loss(loss + penalty / count)
+        gradients = tape.gradient(scaled, variables)
         optimizer.apply(gradients, variables)
         return loss
 

@@ -26,6 +26,10 @@ class TrainingSettings:
             paper's framework the gradient gains weight_decay · weight.
         momentum: of SGD (Nesterov), in [0, 1).
         label_smoothing: in [0, 1).
+        distillation_weight: share of the loss, in [0, 1], that asks for the
+            answers of a teacher instead of the labels.
+        distillation_temperature: by which the logits of both are divided
+            before they are compared, > 0.
         batch_size: images per step, shared by the replicas.
         seed: of shuffling and augmentation.
 
@@ -39,6 +43,8 @@ class TrainingSettings:
     weight_decay: float = 1e-4
     momentum: float = 0.9
     label_smoothing: float = 0.0
+    distillation_weight: float = 0.0
+    distillation_temperature: float = 4.0
     batch_size: int = 128
     seed: int = 0
 
@@ -49,6 +55,16 @@ class TrainingSettings:
             ("weight_decay", self.weight_decay >= 0, "at least 0"),
             ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)"),
+            (
+                "distillation_weight",
+                0 <= self.distillation_weight <= 1,
+                "in [0, 1]",
+            ),
+            (
+                "distillation_temperature",
+                self.distillation_temperature > 0,
+                "above 0",
+            ),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("seed", self.seed >= 0, "at least 0"),
             (

@@ -38,6 +38,8 @@ def fit(model, directory, epochs=3, batches=batches, **kwargs):
         schedule="constant",
         weight_decay=kwargs.pop("weight_decay", 0.01),
         label_smoothing=kwargs.pop("label_smoothing", 0.1),
+        distillation_weight=kwargs.pop("distillation_weight", 0.0),
+        distillation_temperature=3.0,
         batch_size=8,
     )
     return loop.fit(
@@ -45,8 +47,13 @@ def fit(model, directory, epochs=3, batches=batches, **kwargs):
     )
 
 
-def by_hand(model, epochs, weight_decay=0.01, smoothing=0.1, rate=0.5):
+def softmax(logits):
+    return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+
+
+def by_hand(model, epochs, weight_decay=0.01, taught=0.0, teacher=None):
     """SGD with Nesterov momentum on softmax cross-entropy, in NumPy."""
+    smoothing, rate, temperature = 0.1, 0.5, 3.0
     kernel, bias = (np.array(w, np.float64) for w in model.get_weights())
     speed = [np.zeros_like(kernel), np.zeros_like(bias)]
     losses = []
@@ -54,10 +61,20 @@ def by_hand(model, epochs, weight_decay=0.01, smoothing=0.1, rate=0.5):
         epoch_losses = []
         for x, labels in batches(epoch).as_numpy_iterator():
             logits = x @ kernel + bias
-            p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+            p = softmax(logits)
             target = np.eye(2)[labels] * (1 - smoothing) + smoothing / 2
-            epoch_losses.append(-(target * np.log(p)).sum(1).mean())
+            loss = -(target * np.log(p)).sum(1).mean()
             gradient = (p - target) / len(x)
+            if teacher:
+                a, b = (
+                    softmax(z / temperature)
+                    for z in (x @ teacher[0] + teacher[1], logits)
+                )
+                gap = temperature**2 * (a * np.log(a / b)).sum(1).mean()
+                loss = (1 - taught) * loss + taught * gap
+                gradient *= 1 - taught
+                gradient += taught * temperature * (b - a) / len(x)
+            epoch_losses.append(loss)
             gradients = [
                 x.T @ gradient + weight_decay * kernel,  # not on the bias
                 gradient.sum(0),
@@ -85,6 +102,33 @@ def test_equals_sgd_by_hand(tmp_path, probabilities):
         (2, 3, 4),
         (3, 3, 4),
     ]
+
+
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_teacher_by_hand(tmp_path, probabilities):
+    teacher = linear(probabilities)
+    teacher.layers[-1].kernel.assign([[3, 0]] * 2 + [[0, 1]] * 3)
+    expected = by_hand(
+        linear(), epochs=2, taught=0.7, teacher=teacher.get_weights()
+    )
+    model = linear(probabilities)
+    before = teacher.get_weights()
+    epochs = fit(
+        model, tmp_path, epochs=2, distillation_weight=0.7, teacher=teacher
+    )
+    np.testing.assert_allclose(model.get_weights()[0], expected[0], rtol=1e-3)
+    np.testing.assert_allclose([e.loss for e in epochs], expected[2], rtol=1e-3)
+    for a, b in zip(before, teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_without_weight_there_is_no_teacher(tmp_path):
+    model, alone = linear(), linear()
+    fit(model, tmp_path / "a", teacher=linear())
+    fit(alone, tmp_path / "b")
+    np.testing.assert_array_equal(
+        model.get_weights()[0], alone.get_weights()[0]
+    )
 
 
 def test_replicas_give_the_same_weights(tmp_path, two_replicas):
