@@ -43,6 +43,38 @@ def constants_per_channel():
     return classified(image, y + np.ones((8, 8, 1), "float32"))
 
 
+@graph({"c": 5})
+def lists_of_numbers():
+    """Bounds and operands that know the channels."""
+    image = keras.Input(batch_shape=(2, 8, 8, 3))
+    x = ops.clip(conv(6, "a")(image), [0.0] * 6, [1.0] * 6)
+    x = conv(4, "b")(x)
+    x = ops.concatenate([x, np.ones((2, 8, 8, 2), "float32")], axis=-1)
+    return classified(image, conv(5, "c")(x))
+
+
+@graph({"a": 6, "b": 5})
+def weights_of_positions():
+    """Operands that lie along space are broadcast over the channels."""
+    image = keras.Input((8, 8, 3))
+    x = conv(6, "a")(image) * ops.expand_dims(ops.mean(image, -1), -1)
+    x = layers.Reshape((64, 5))(conv(5, "b")(x))
+    scores = ops.squeeze(layers.Dense(1, name="score")(x), -1)
+    x = ops.sum(x * ops.expand_dims(ops.softmax(scores), -1), axis=1)
+    return classified(image, x)
+
+
+@graph({"a": 6, "b": 5})
+def masked():
+    """A mask tells which positions count; it has no channels."""
+    words = keras.Input((7,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=True)(words)
+    x = layers.Dense(6, name="a")(x)
+    x = layers.BatchNormalization()(x)
+    x = layers.Dense(5, name="b", activation="relu")(x)
+    return classified(words, layers.GlobalAveragePooling1D()(x))
+
+
 @graph({"a": 5, "b": 4})
 def turned():
     """Flips and shifts in space pass."""

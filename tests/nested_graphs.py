@@ -55,11 +55,11 @@ def frozen_base():
     return classified(image, layers.Dropout(0.2)(x))
 
 
-@graph({"base/c": 4, "head": 3})
+@graph({"a": 6, "base/c": 4, "head": 3})
 def extra_inputs():
-    """A dictionary may hold more than the model takes."""
-    inside = keras.Input((8, 8, 3), name="image")
+    """A dictionary may hold more than the model takes: no output needs it."""
+    inside = keras.Input((8, 8, 6), name="image")
     base = keras.Model([inside], conv(4, "c")(inside), name="base")
     image = keras.Input((8, 8, 3))
-    x = base({"other": keras.ops.exp(-image), "image": image})
+    x = base({"other": conv(5, "unused")(image), "image": conv(6, "a")(image)})
     return classified(image, conv(3, "head")(x))

@@ -157,7 +157,7 @@ class ChannelGraph:
             for ref, channels in zip(net.inputs, inputs, strict=True)
         }
         for call in net.calls:
-            entering = tuple(tensors[ref.key] for ref in call.inputs)
+            entering = tuple(tensors[ref.key] for ref in call.data)
             path = prefix + call.name
             if network.is_functional(call.layer):
                 nested = network.read(network.as_functional(call.layer))
@@ -182,9 +182,19 @@ class ChannelGraph:
             size = shape[-1] if len(shape) > 1 and shape[-1] else 0
             x = Channels(self._labels.new(size), len(shape) - 1, shape)
             self._labels.freeze(x.labels, path, reason)
+        if len(x.labels) and shape[x.axis] != len(x.labels):
+            raise errors.InputError(
+                f"Input {path!r} of a nested model takes tensors with any "
+                f"number of channels, {shape}: give it the number that it is "
+                f"called with, {len(x.labels)}, or put its layers into the "
+                "outer model."
+            )
         first = self.nested_inputs.setdefault(path, x)
-        if shape[x.axis] is not None:  # One width for all calls.
-            self._tie_or_freeze(path, first.labels, x.labels)
+        if first.axis == x.axis:  # One width for all calls.
+            self._labels.tie(first.labels, x.labels)
+            return x
+        for labels in (first.labels, x.labels):
+            self._labels.freeze(labels, path, "serves different axes")
         return x
 
     def _trace_call(self, call, inputs):

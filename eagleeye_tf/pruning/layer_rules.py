@@ -9,6 +9,7 @@ import keras
 
 from eagleeye_tf import errors
 from eagleeye_tf.pruning import live_code
+from eagleeye_tf.pruning import network
 from eagleeye_tf.pruning import passing_rules
 from eagleeye_tf.pruning import rule_base
 from eagleeye_tf.pruning import shape_rules
@@ -83,7 +84,7 @@ RULES = {
 
 OPERATION_RULES = {
     **_entries(
-        rule_base.Rule(),
+        passing_rules.ElementWise(),
         "Abs Absolute Arccos Arccosh Arcsin Arcsinh Arctan Arctanh Cast Cbrt "
         "Ceil Celu Clip ConvertToTensor Copy Cos Cosh Elu Erf Erfc Erfinv Exp "
         "Exp2 Expm1 Floor Gelu HardShrink HardSigmoid HardSilu HardTanh "
@@ -169,7 +170,18 @@ def rule_for(call):
         rule = _registered.get(type(call.layer))
     if rule is None:
         return rule_base.NoRule()
-    if len(call.inputs) != 1 and not rule.many_inputs:
-        count = len(call.inputs)
+    if _mixes_in_constants(call):
+        return rule_base.NoRule("takes a constant among its tensors")
+    count = len(call.data)
+    if count != 1 and not rule.many_inputs:
         return rule_base.NoRule(f"takes {count} tensors, its rule one")
     return rule
+
+
+def _mixes_in_constants(call):
+    """Whether a list of operands has some that are not tensors of the graph."""
+    lists = (a for a in call.args if isinstance(a, (list, tuple)))
+    return any(
+        0 < len(list(network.tensor_refs(items))) < len(items)
+        for items in lists
+    )

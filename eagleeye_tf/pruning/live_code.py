@@ -8,6 +8,8 @@ regularizers. The config gets a name instead, under which
 
 import inspect
 
+import keras
+
 
 class LiveCode:
     """Names for the code inside one model.
@@ -24,28 +26,34 @@ class LiveCode:
         """Puts names for a layer's code into its entry in a model's config.
 
         Args:
-            layer: the live layer or nested model.
+            layer: the live layer, nested model or other object of Keras.
             entry: `{"class_name": …, "config": …, …}`; changed.
         """
-        self._insert_class(type(layer), entry)
-        for key, value in entry["config"].items():
-            live = getattr(layer, key, None)
-            if is_keras(live):
-                continue
-            if inspect.isroutine(live) and _stands_for(value, layer):
-                entry["config"][key] = {
-                    "module": "builtins",
-                    "class_name": "function",
-                    "config": self._name(live),
-                    "registered_name": "function",
-                }
-            elif _class_name(value) == type(live).__name__:
-                self._insert_class(type(live), value)
-
-    def _insert_class(self, cls, entry):
-        if not is_keras(cls):
-            name = self._name(cls)
+        if not is_keras(type(layer)):
+            name = self._name(type(layer))
             entry.update(class_name=name, registered_name=name, module=None)
+        config = entry["config"]
+        for key, value in config.items():
+            live = getattr(layer, key, None)
+            if inspect.isroutine(live):
+                if not is_keras(live) and _stands_for(value, layer):
+                    config[key] = self._function(live)
+            elif _describes(value, live):  # A regularizer, a wrapped layer.
+                self.insert(live, value)
+        if isinstance(layer, keras.Sequential) or "input_layers" in config:
+            inner = {x.name: x for x in getattr(layer, "layers", ())}
+            for value in config.get("layers", ()):
+                name = value["config"]["name"]
+                if _describes(value, inner.get(name)):
+                    self.insert(inner[name], value)
+
+    def _function(self, function):
+        return {
+            "module": "builtins",
+            "class_name": "function",
+            "config": self._name(function),
+            "registered_name": "function",
+        }
 
     def _name(self, thing):
         """A name that no other class or function has, nor one of Keras'."""
@@ -65,6 +73,13 @@ def _stands_for(value, layer):
     return is_keras(type(layer)) or _class_name(value) in (
         "function",
         "__lambda__",
+    )
+
+
+def _describes(value, live):
+    """Whether a value in a config is what Keras wrote for an object."""
+    return _class_name(value) == type(live).__name__ and isinstance(
+        value.get("config"), dict
     )
 
 

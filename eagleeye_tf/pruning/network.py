@@ -55,6 +55,18 @@ class Call:
     kwargs: dict
     output_shapes: dict
 
+    @property
+    def masks(self):
+        """Those of the inputs that only tell which positions count."""
+        if self.layer is None:
+            return ()
+        return tuple(tensor_refs(self.kwargs.get("mask")))
+
+    @property
+    def data(self):
+        """The inputs without the masks."""
+        return self.inputs[: len(self.inputs) - len(self.masks)]
+
 
 @dataclasses.dataclass(frozen=True)
 class Network:
@@ -100,13 +112,14 @@ def _check_writable(model):
     for operation in getattr(model, "operations", ()):
         try:
             operation.get_config()
-        except NotImplementedError as error:
+        except (NotImplementedError, TypeError) as error:
             raise errors.InputError(
                 f"Operation {operation.name!r} of {model.name!r} "
                 f"({type(operation).__name__}) has an argument that Keras "
-                "cannot write down, most often a NumPy number or array: give "
-                "it plain Python numbers, such as int(np.prod(shape)). If it "
-                "is a layer of your own, it needs a get_config."
+                "cannot write down, most often a NumPy number or array, or a "
+                "functools.partial: give it plain Python numbers, such as "
+                "int(np.prod(shape)), and functions made with def. If it is "
+                "a layer of your own, it needs a get_config."
             ) from error
 
 
@@ -118,7 +131,7 @@ def is_functional(model):
         return True
     try:
         config = model.get_config()
-    except NotImplementedError:
+    except (NotImplementedError, TypeError):
         return False
     return "layers" in config and "input_layers" in config
 
@@ -167,7 +180,7 @@ def read(functional):
     entries = []
     for entry in config["layers"]:
         for index, node in enumerate(entry["inbound_nodes"]):
-            inputs = tuple(_tensor_refs([node["args"], node["kwargs"]]))
+            inputs = _inputs(node)
             shapes.update({ref.key: ref.shape for ref in inputs})
             layer = layers.get(entry["name"])
             if is_functional(layer):
@@ -193,8 +206,9 @@ def read(functional):
         )
         for entry, index, node, inputs in entries
     )
+    calls = _in_execution_order(calls, set(input_keys))
     return Network(
-        calls=_in_execution_order(calls, set(input_keys)),
+        calls=_needed(calls, output_keys),
         inputs=tuple(TensorRef(key, shapes[key]) for key in input_keys),
         outputs=tuple(TensorRef(key, shapes[key]) for key in output_keys),
     )
@@ -284,13 +298,35 @@ def _inputs_first(node):
     return args, kwargs
 
 
+def _inputs(node):
+    """All tensors that a call takes, its mask last."""
+    kwargs = dict(node["kwargs"])
+    mask = kwargs.pop("mask", None)
+    return tuple(tensor_refs([node["args"], kwargs, mask]))
+
+
 def _entering(nested, node):
     """The tensor that enters each input of a nested model."""
     given = _inputs_first(by_order(nested, node))[0][0]
-    return tuple(_tensor_refs(given))[: len(nested.inputs)]
+    return tuple(tensor_refs(given))[: len(nested.inputs)]
 
 
-def _tensor_refs(value):
+def _needed(calls, output_keys):
+    """The calls on which an output depends.
+
+    Keras keeps what a nested model is given beyond its inputs.
+    """
+    needed = {key[:2] for key in output_keys}
+    kept = []
+    for call in reversed(calls):
+        if (call.name, call.index) in needed:
+            kept.append(call)
+            needed.update(ref.key[:2] for ref in call.inputs)
+    return tuple(reversed(kept))
+
+
+def tensor_refs(value):
+    """Yields the `TensorRef` of each tensor among serialised arguments."""
     if isinstance(value, dict):
         if value.get("class_name") == "__keras_tensor__":
             config = value["config"]
@@ -302,7 +338,7 @@ def _tensor_refs(value):
         value = [value[key] for key in sorted(value)]
     if isinstance(value, (list, tuple)):
         for item in value:
-            yield from _tensor_refs(item)
+            yield from tensor_refs(item)
 
 
 def _history_keys(structure):

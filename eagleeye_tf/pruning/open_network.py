@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from eagleeye_tf.pruning import execution
+from eagleeye_tf.pruning import live_code
 from eagleeye_tf.pruning import network
 from eagleeye_tf.pruning import rule_base
 
@@ -157,16 +158,29 @@ class OpenNetwork:
             record = self._open.get(path)
             if record is None:
                 continue
-            trace = record.trace
-            own = type(record.rule).run is not rule_base.Rule.run
-            plain = not trace.weights and not trace.widths
-            if not (own or plain) or not record.rule.can_run(call):
+            if not _can_run(record, call):
                 return f"{path} ({call.class_name}) has no open form"
         for path, layer in network.all_layers(self._graph.model):
             is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
             if is_batch_norm and path not in self.batch_norms:
                 return f"{path} is a BatchNormalization of another kind"
         return None
+
+
+def _can_run(record, call):
+    """Whether a record's rule computes one of its calls as the layer does."""
+    trace, rule = record.trace, record.rule
+    if not trace.weights and not trace.widths:
+        return rule.can_run(call)
+    if type(rule).run is rule_base.Rule.run:
+        return False
+    # A subclass of the user's may compute anything; a rule of ours does not
+    # know what.
+    is_own = record.layer is not None and not live_code.is_keras(
+        type(record.layer)
+    )
+    rule_is_ours = type(rule).__module__.startswith(__package__)
+    return rule.can_run(call) and not (is_own and rule_is_ours)
 
 
 def _all_calls(model, prefix=""):

@@ -69,6 +69,20 @@ class Rescaling(Rule):
         return super().trace(call, inputs, labels)
 
 
+class ElementWise(Rule):
+    """`keras.ops.exp`, `clip`, …: pass, unless they hold a list of numbers."""
+
+    def trace(self, call, inputs, labels):
+        settings = (
+            *call.config.values(),
+            *call.args[1:],
+            *call.kwargs.values(),
+        )
+        if any(np.ndim(_constant(value)) for value in settings):
+            return FrozenPassage().trace(call, inputs, labels)
+        return super().trace(call, inputs, labels)
+
+
 class Merge(Rule):
     """Add, Multiply, …: operands share their channels, position by position.
 
@@ -82,12 +96,12 @@ class Merge(Rule):
         if len(inputs) < 2:
             return super().trace(call, inputs, labels)
         shape = call.output_shapes[0]
-        widest = max(inputs, key=lambda x: len(x.labels))
-        axis, leaving = _axis_in(shape, widest), widest.labels
+        lead = max(inputs, key=_reach)
+        axis, leaving = _axis_in(shape, lead), lead.labels
         for x in inputs:
             if _axis_in(shape, x) == axis and len(x.labels) == len(leaving):
                 labels.tie(leaving, x.labels)
-            elif _extent(shape, x, axis) == 1 and len(x.labels) == 1:
+            elif _extent(shape, x, axis) == 1:
                 labels.freeze(x.labels, call.name, "broadcasts it")
             else:
                 reason = "combines channels of different axes"
@@ -131,6 +145,11 @@ class Concatenate(Rule):
             for x in inputs[1:]:
                 labels.tie(leaving, x.labels)
         return Trace((Channels(leaving, axis, shape),))
+
+
+def _reach(x):
+    """Along how many axes an operand is not broadcast; then its channels."""
+    return sum(size != 1 for size in x.shape), len(x.labels)
 
 
 def _axis_in(shape, x):

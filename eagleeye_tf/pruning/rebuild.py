@@ -238,6 +238,8 @@ def _copy_weights(graph, keep, smaller):
         record = graph.records.get(path)
         if record is not None:
             weights = _cut_weights(layer, weights, record.trace, keep)
+        if path not in targets:  # No output depends on it.
+            continue
         targets[path].set_weights(weights)
         if isinstance(layer, keras.layers.Normalization):
             targets[path].finalize_state()

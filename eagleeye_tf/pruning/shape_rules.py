@@ -98,10 +98,12 @@ class Reshape(Rule):
     def run(self, cell):
         if not cell.counts:
             return cell.live()
-        shape = [-1 if n is None else n for n in cell.call.output_shapes[0]]
-        shape[0] = tf.shape(cell.x)[0]
-        shape[cell.trace.outputs[0].axis] = cell.counts[0]
-        return tf.reshape(cell.x, shape)
+        target = list(cell.call.config[self.target_key])
+        place = cell.trace.outputs[0].axis - self.first_axis
+        if target[place] != -1:
+            target[place] = cell.counts[0]
+        batch = [tf.shape(cell.x)[0]] * self.first_axis
+        return tf.reshape(cell.x, [*batch, *target])
 
 
 class ReshapeOperation(Reshape):

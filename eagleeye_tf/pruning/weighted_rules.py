@@ -67,7 +67,6 @@ class Convolution(Rule):
             cell.cast(cell.weights["kernel"]),
             strides=config["strides"],
             padding=config["padding"].upper(),
-            dilations=config["dilation_rate"],
         )
         return cell.activated(y)
 
@@ -286,7 +285,7 @@ class BatchNormalization(Rule):
         return Trace((Channels(entering, axis, x.shape),), weights)
 
     def run(self, cell):
-        x = tf.cast(cell.x, tf.float32)
+        x = tf.cast(cell.cast(cell.x), tf.float32)
         axes = list(range(len(x.shape) - 1))
         mean = cell.weights["moving_mean"]
         variance = cell.weights["moving_variance"]
@@ -309,7 +308,11 @@ class BatchNormalization(Rule):
         rank = len(call.output_shapes[0])
         axis = call.config["axis"]
         axis = axis[0] if isinstance(axis, (list, tuple)) else axis
-        return axis % rank == rank - 1
+        return (
+            axis % rank == rank - 1
+            and call.layer.variable_dtype == "float32"
+            and not call.masks
+        )
 
 
 class GroupNormalization(Rule):
@@ -358,6 +361,8 @@ def _is_plain(config):
         config.get("data_format") == "channels_last"
         and config.get("groups", 1) == 1
         and config["padding"] != "causal"
+        # Dilated kernels need their size before anything is computed.
+        and np.all(np.array(config["dilation_rate"]) == 1)
     )
 
 
@@ -370,7 +375,6 @@ def _depthwise(cell, name):
         cell.cast(cell.weights[name]),
         strides=[1, height, width, 1],
         padding=config["padding"].upper(),
-        dilations=config["dilation_rate"],
     )
 
 

@@ -262,6 +262,16 @@ def test_layer_of_two_models_is_refused():
         ChannelGraph(model)
 
 
+def test_nested_model_of_any_width_is_refused():
+    inside = keras.Input((None, None, None))
+    inner = keras.Model(inside, layers.ReLU()(inside), name="inner")
+    image = keras.Input((8, 8, 3))
+    x = layers.Flatten()(inner(layers.Conv2D(6, 3)(image)))
+    model = keras.Model(image, layers.Dense(3)(x))
+    with pytest.raises(errors.InputError, match=r"any number.*with, 6"):
+        ChannelGraph(model)
+
+
 def test_names_of_groups_are_not_names_of_other_layers():
     image = keras.Input((8, 8, 3))
     first, second = keras.ops.split(

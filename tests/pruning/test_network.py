@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -85,6 +87,25 @@ def test_argument_that_keras_cannot_write_is_told():
     model = keras.Model(image, layers.Dense(3)(x))
     with pytest.raises(errors.InputError, match=r"'reshape.*plain Python"):
         network.as_functional(model)
+
+
+def test_activation_that_keras_cannot_write_is_told():
+    leaky = functools.partial(keras.ops.leaky_relu, negative_slope=0.1)
+    image = keras.Input((4, 4, 3))
+    x = layers.Flatten()(layers.Conv2D(4, 3, activation=leaky)(image))
+    model = keras.Model(image, layers.Dense(3)(x))
+    with pytest.raises(errors.InputError, match=r"Conv2D.*functools\.partial"):
+        network.as_functional(model)
+
+
+def test_masks_are_no_data():
+    words = keras.Input((5,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=True)(words)
+    model = keras.Model(words, layers.GlobalAveragePooling1D()(x))
+    pooling = network.read(model).calls[-1]
+    assert pooling.class_name == "GlobalAveragePooling1D"
+    assert [ref.key[0] for ref in pooling.data] == ["embedding"]
+    assert len(pooling.masks) == 1
 
 
 def test_nested_inputs_by_name_and_by_order():

@@ -310,6 +310,23 @@ def test_classes_and_functions_of_one_name():
     )
 
 
+def test_functions_inside_wrapped_layers():
+    def double(x):
+        return x * 2
+
+    step = keras.Sequential([layers.Dense(4, activation=double)])
+    image = keras.Input((8, 8, 3))
+    x = layers.TimeDistributed(layers.Dense(6, activation=double))(image)
+    x = layers.TimeDistributed(step)(x)
+    x = layers.Flatten()(layers.Conv2D(6, 3, name="a")(x))
+    model = keras.Model(image, layers.Dense(3)(x))
+    x = toys.images(model)
+    np.testing.assert_array_equal(
+        toys.outputs(ee.prune(model, 0.0), x), toys.outputs(model, x)
+    )
+    assert ee.prune(model, 0.5).get_layer("a").filters == 3
+
+
 def test_regularizers_and_initializers_of_ones_own():
     class Mine(keras.regularizers.Regularizer):
         def __call__(self, x):
