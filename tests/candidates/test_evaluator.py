@@ -2,7 +2,6 @@ import functools
 
 import keras
 import numpy as np
-import pytest
 import toys
 
 from eagleeye_tf.candidates import adaptive_bn
@@ -44,11 +43,9 @@ def evaluated(evaluator, strategy):
     return [answer for (answer,) in answers], trial.moments
 
 
-@pytest.mark.parametrize(
-    "name", ["mobilenet_v1", "mobilenet_v2", "resnet20", "vgg16_bn"]
-)
-def test_open_and_rebuilt_networks_agree(name):
-    model = zoo.build(name, (32, 32, 3), 4, width=0.25)
+def test_open_and_rebuilt_networks_agree():
+    """Their outputs are compared in `pruning/test_open_network.py`."""
+    model = zoo.build("resnet20", (32, 32, 3), 4, width=0.25)
     toys.scramble(model)
     pruner, quick, slow = made(model)
     assert isinstance(quick, evaluator_lib.OpenEvaluator)

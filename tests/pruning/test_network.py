@@ -100,11 +100,11 @@ def test_activation_that_keras_cannot_write_is_told():
 
 def test_masks_are_no_data():
     words = keras.Input((5,), dtype="int32")
-    x = layers.Embedding(9, 4, mask_zero=True)(words)
+    x = layers.Embedding(9, 4, mask_zero=True, name="embedded")(words)
     model = keras.Model(words, layers.GlobalAveragePooling1D()(x))
     pooling = network.read(model).calls[-1]
     assert pooling.class_name == "GlobalAveragePooling1D"
-    assert [ref.key[0] for ref in pooling.data] == ["embedding"]
+    assert [ref.key[0] for ref in pooling.data] == ["embedded"]
     assert len(pooling.masks) == 1
 
 
