@@ -13,7 +13,7 @@ import time
 from eagleeye_tf.candidates.log import Candidate
 
 _FIRST_IMAGES = 512
-_SURVIVORS = 1 / 4
+_SURVIVORS = 1 / 8, 1 / 4
 _FINALISTS = 6
 
 
@@ -49,11 +49,11 @@ def full(num_candidates, evaluator):
 
 
 def race(num_candidates, evaluator, batch_size):
-    """Three rungs; each lets a quarter go on, and six in any case.
+    """Three rungs; at least six candidates come to each.
 
-    The first: the accuracy of the calibration pass on 512 images. The second:
-    statistics from the whole calibration set, and a quarter of the
-    sub-validation set. The third: all of it.
+    The first: the accuracy of the calibration pass on 512 images. The second,
+    for an eighth: statistics from the whole calibration set, and a quarter of
+    the sub-validation set. The third, for a quarter of those: all of it.
     """
     everything = full(num_candidates, evaluator)
     if num_candidates <= _FINALISTS or not evaluator.has_batch_norm:
@@ -61,8 +61,8 @@ def race(num_candidates, evaluator, batch_size):
     calibration = evaluator.calibration_size
     part = _in_batches(evaluator.sub_validation_size / 4, batch_size)
     first = min(_in_batches(_FIRST_IMAGES, batch_size), calibration)
-    second = max(math.ceil(num_candidates * _SURVIVORS), _FINALISTS)
-    third = max(math.ceil(second * _SURVIVORS), _FINALISTS)
+    second = max(math.ceil(num_candidates * _SURVIVORS[0]), _FINALISTS)
+    third = max(math.ceil(second * _SURVIVORS[1]), _FINALISTS)
     return [
         Rung(num_candidates, first, 0),
         Rung(second, calibration, min(part, evaluator.sub_validation_size)),

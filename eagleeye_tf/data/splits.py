@@ -98,10 +98,11 @@ class Data:
             .prefetch(tf.data.AUTOTUNE)
         )
 
-    def training_batches(self, batch_size, seed, epoch):
+    def training_batches(self, batch_size, seed, epoch, first=0):
         """One epoch of shuffled, augmented, full batches (images, labels).
 
-        The same (seed, epoch) gives the same batches.
+        The same (seed, epoch) gives the same batches; `first` is the number
+        of the first one that is wanted.
         """
         shape, kind = self.image_shape, self.augmentation
 
@@ -122,6 +123,7 @@ class Data:
                 min(self.train.size, _SHUFFLE_BUFFER), seed + 7_919 * epoch
             )
             .enumerate()
+            .skip(first * batch_size)  # before anything is decoded
             .map(load, tf.data.AUTOTUNE, deterministic=True)
             .batch(batch_size, drop_remainder=True)
             .prefetch(tf.data.AUTOTUNE)

@@ -1,6 +1,7 @@
 """Training as the programs `train` and `finetune` share it."""
 
 import dataclasses
+import functools
 
 from absl import flags
 
@@ -77,8 +78,8 @@ def fit(model, job, settings, directory, description, teacher=None):
     with bar, data.naming_unreadable():
         epochs = loop.fit(
             model,
-            lambda epoch: data.training_batches(
-                settings.batch_size, settings.seed, epoch
+            functools.partial(
+                data.training_batches, settings.batch_size, settings.seed
             ),
             steps,
             settings,

@@ -1,10 +1,11 @@
-"""The training loop, on one or several replicas, resumable by epoch."""
+"""The training loop, on one or several replicas, resumable anywhere."""
 
 import dataclasses
 import json
 import math
 import os
 import pathlib
+import time
 
 import keras
 import numpy as np
@@ -44,13 +45,15 @@ def fit(
     distribution=None,
     on_step=None,
     teacher=None,
+    checkpoint_seconds=60,
 ):
     """Trains a model, or goes on where an earlier call was killed.
 
     Args:
         model: `keras.Model` made in the scope of `distribution`; changed.
-        training_batches: function from the epoch, from 0, to a
-            `tf.data.Dataset` of batches (images, labels).
+        training_batches: function from the epoch, from 0, and the number of
+            the first batch of it that is wanted to a `tf.data.Dataset` of
+            batches (images, labels); the same each time it is called.
         steps_per_epoch: number of batches, >= 1.
         settings: `TrainingSettings`.
         directory: where checkpoints and `epochs.jsonl` go.
@@ -59,6 +62,8 @@ def fit(
         on_step: called as `on_step(epoch, step, loss)`, epoch from 0.
         teacher: `keras.Model` for `settings.distillation_weight`, made in the
             scope of `distribution`; sees the same images, in inference mode.
+        checkpoint_seconds: at least so much training lies between two
+            checkpoints within an epoch.
 
     Returns:
         List of `Epoch`, one for each.
@@ -80,29 +85,29 @@ def fit(
     distribution = distribution or tf.distribute.get_strategy()
     with distribution.scope():
         optimizer = _optimizer(model, settings, steps_per_epoch)
-    first = training_batches(0)
+    first = training_batches(0, 0)
     objective = _Objective(model, teacher, settings, first)
     spec = replicas.share(first, distribution).element_spec
     step = _train_step(
         model, optimizer, objective, settings, distribution, spec
     )
-    records = _Records(directory, model, optimizer)
+    records = _Records(directory, model, optimizer, checkpoint_seconds)
     for epoch in range(len(records.epochs), settings.epochs):
-        batches = replicas.share(training_batches(epoch), distribution)
-        losses = []
-        for number, batch in enumerate(batches):
-            losses.append(step(batch))
+        batches = training_batches(epoch, records.step)
+        for batch in replicas.share(batches, distribution):
+            loss = float(step(batch))
+            if not math.isfinite(loss):  # And so are the weights by now.
+                raise errors.InputError(
+                    f"The training loss is {loss} in step {records.step + 1} "
+                    f"of epoch {epoch + 1}: lower "
+                    f"learning_rate={settings.learning_rate}, or look for NaN "
+                    "in the images."
+                )
             if on_step:
-                on_step(epoch, number, float(losses[-1]))
-        loss = float(np.mean([float(value) for value in losses]))
-        if not math.isfinite(loss):
-            raise errors.InputError(
-                f"The training loss is {loss} after epoch {epoch + 1}: "
-                f"lower learning_rate={settings.learning_rate}, or look for "
-                "NaN in the images."
-            )
+                on_step(epoch, records.step, loss)
+            records.add_step(loss)
         rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-        records.add(Epoch(epoch + 1, loss, rate, *validate()))
+        records.add(Epoch(epoch + 1, records.mean_loss, rate, *validate()))
     return records.epochs
 
 
@@ -221,21 +226,31 @@ def _train_step(model, optimizer, objective, settings, distribution, spec):
 
 
 class _Records:
-    """Checkpoints and the log of epochs, which agree after any kill."""
+    """Checkpoints and the log of epochs, which agree after any kill.
 
-    def __init__(self, directory, model, optimizer):
+    Attributes:
+        epochs: list of `Epoch`, those that are over.
+        step: steps done of the present one.
+    """
+
+    def __init__(self, directory, model, optimizer, seconds):
         directory = pathlib.Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         self._log = directory / "epochs.jsonl"
-        self._done = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._seconds = seconds
+        self._place = {  # Where the run is, as part of the checkpoint.
+            "epochs": tf.Variable(0, dtype=tf.int64, trainable=False),
+            "step": tf.Variable(0, dtype=tf.int64, trainable=False),
+            "loss": tf.Variable(0, dtype=tf.float64, trainable=False),
+        }
         # Keras does not track the states of random generators (Dropout).
         weights = {id(weight) for weight in model.weights}
         states = [v.value for v in model.variables if id(v) not in weights]
         checkpoint = tf.train.Checkpoint(
             model=model,
             optimizer=optimizer,
-            epochs=self._done,
             random_states=states,
+            **self._place,
         )
         self._manager = tf.train.CheckpointManager(
             checkpoint, str(directory / "checkpoints"), max_to_keep=1
@@ -243,7 +258,22 @@ class _Records:
         self.epochs = []
         if self._manager.latest_checkpoint:
             self._manager.restore_or_initialize()
-            self.epochs = self._read()[: int(self._done.numpy())]
+            self.epochs = self._read()[: int(self._place["epochs"].numpy())]
+        self.step = int(self._place["step"].numpy())
+        self._loss = float(self._place["loss"].numpy())
+        self._saved = time.monotonic()
+
+    @property
+    def mean_loss(self):
+        """Of the present epoch so far."""
+        return self._loss / max(self.step, 1)
+
+    def add_step(self, loss):
+        """Counts a step; now and then a checkpoint remembers it."""
+        self.step += 1
+        self._loss += loss
+        if time.monotonic() - self._saved >= self._seconds:
+            self._save()
 
     def add(self, epoch):
         """Logs an epoch, then checkpoints it: only then does it count."""
@@ -252,8 +282,15 @@ class _Records:
         lines = (json.dumps(dataclasses.asdict(e)) for e in self.epochs)
         temporary.write_text("".join(f"{line}\n" for line in lines))
         os.replace(temporary, self._log)
-        self._done.assign(len(self.epochs))
+        self.step, self._loss = 0, 0.0
+        self._save()
+
+    def _save(self):
+        self._place["epochs"].assign(len(self.epochs))
+        self._place["step"].assign(self.step)
+        self._place["loss"].assign(self._loss)
         self._manager.save()
+        self._saved = time.monotonic()
 
     def _read(self):
         lines = self._log.read_text().splitlines()

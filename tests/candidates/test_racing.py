@@ -60,6 +60,13 @@ class Ledger:
         pass
 
 
+RUNGS = [
+    racing.Rung(COUNT, 600, 0),
+    racing.Rung(10, 1200, 500),
+    racing.Rung(6, 1200, 2000),
+]
+
+
 def proposals(count=COUNT):
     return [
         sampling.Proposal(
@@ -80,9 +87,11 @@ def by_index(candidates):
 def test_rungs_by_hand():
     assert racing.race(100, Ledger(), batch_size=128) == [
         racing.Rung(100, 512, 0),
-        racing.Rung(25, 1200, 512),
-        racing.Rung(7, 1200, 2000),
+        racing.Rung(13, 1200, 512),
+        racing.Rung(6, 1200, 2000),
     ]
+    rungs = racing.race(1000, Ledger(), batch_size=128)
+    assert [rung.candidates for rung in rungs] == [1000, 125, 32]
     # Few candidates need no race; without BN there is no calibration pass.
     assert racing.race(6, Ledger(), 128) == racing.full(6, Ledger())
     plain = Ledger()
@@ -93,13 +102,7 @@ def test_rungs_by_hand():
 @pytest.mark.parametrize("width", [1, 3])
 def test_the_best_go_on_and_see_everything_once(width):
     ledger = Ledger(width)
-    rungs = racing.race(COUNT, ledger, batch_size=100)
-    assert rungs == [
-        racing.Rung(40, 600, 0),
-        racing.Rung(10, 1200, 500),
-        racing.Rung(6, 1200, 2000),
-    ]
-    found = by_index(racing.run(proposals(), ledger, rungs))
+    found = by_index(racing.run(proposals(), ledger, RUNGS))
     assert len(ledger.asked) == len(set(ledger.asked))
     for index, candidate in found.items():
         if index >= 34:
@@ -122,8 +125,7 @@ def test_the_best_go_on_and_see_everything_once(width):
 @pytest.mark.parametrize("width", [1, 4])
 @pytest.mark.parametrize("stop_after", [1, 25, 40, 41, 47, 50, 52, 55])
 def test_killed_anywhere_it_ends_alike(tmp_path, stop_after, width):
-    rungs = racing.race(COUNT, Ledger(), batch_size=100)
-    whole = by_index(racing.run(proposals(), Ledger(), rungs))
+    whole = by_index(racing.run(proposals(), Ledger(), RUNGS))
     left = stop_after
 
     def stop(_):
@@ -134,9 +136,9 @@ def test_killed_anywhere_it_ends_alike(tmp_path, stop_after, width):
 
     path = tmp_path / "log.jsonl"
     with pytest.raises(KeyboardInterrupt), log_lib.SearchLog(path, {}) as log:
-        racing.run(proposals(), Ledger(width), rungs, log, stop)
+        racing.run(proposals(), Ledger(width), RUNGS, log, stop)
     with log_lib.SearchLog(path, {}) as log:
-        again = by_index(racing.run(proposals(), Ledger(width), rungs, log))
+        again = by_index(racing.run(proposals(), Ledger(width), RUNGS, log))
         logged = by_index(log.candidates)
     for index, candidate in whole.items():
         assert again[index].seen == candidate.seen

@@ -66,6 +66,17 @@ def test_augmentation_differs_between_epochs():
     assert len(first & second) < 0.7 * len(first)
 
 
+def test_an_epoch_can_begin_in_the_middle():
+    source = sources.open_source("digits")
+    data = splits.split(source, (8, 8, 3), 10, 10, augmentation="shift_flip")
+    whole = list(data.training_batches(64, 3, 5).as_numpy_iterator())
+    rest = list(data.training_batches(64, 3, 5, first=20).as_numpy_iterator())
+    assert len(rest) == len(whole) - 20
+    for (a, x), (b, y) in zip(whole[20:], rest, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(x, y)
+
+
 def test_arrays(data):
     images, labels = data.arrays(data.calibration)
     assert images.shape == (12, 8, 8, 3) and images.dtype == np.uint8

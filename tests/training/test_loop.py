@@ -24,11 +24,12 @@ def linear(probabilities=False):
     return model
 
 
-def batches(epoch, size=8):
+def batches(epoch, first=0, size=8):
     order = np.random.default_rng(epoch).permutation(24)
-    return tf.data.Dataset.from_tensor_slices(
+    dataset = tf.data.Dataset.from_tensor_slices(
         (FEATURES[order], LABELS[order])
-    ).batch(size, drop_remainder=True)
+    )
+    return dataset.batch(size, drop_remainder=True).skip(first)
 
 
 def fit(model, directory, epochs=3, batches=batches, **kwargs):
@@ -139,7 +140,8 @@ def test_replicas_give_the_same_weights(tmp_path, two_replicas):
     np.testing.assert_allclose(model.get_weights()[0], kernel, rtol=1e-4)
 
 
-def test_killed_and_continued_equals_uninterrupted(tmp_path):
+@pytest.mark.parametrize("seconds, goes_on", [(0, (2, 1)), (60, (2, 0))])
+def test_killed_and_continued_equals_uninterrupted(tmp_path, seconds, goes_on):
     whole = linear()
     expected = fit(whole, tmp_path / "whole", epochs=4)
 
@@ -147,17 +149,18 @@ def test_killed_and_continued_equals_uninterrupted(tmp_path):
         if (epoch, step) == (2, 1):
             raise KeyboardInterrupt
 
+    options = {"epochs": 4, "checkpoint_seconds": seconds}
     with pytest.raises(KeyboardInterrupt):
-        fit(linear(), tmp_path / "killed", epochs=4, on_step=die)
+        fit(linear(), tmp_path / "killed", on_step=die, **options)
     steps = []
     continued = linear()
     epochs = fit(
         continued,
         tmp_path / "killed",
-        epochs=4,
         on_step=lambda epoch, step, loss: steps.append((epoch, step)),
+        **options,
     )
-    assert steps[0] == (2, 0) and len(steps) == 6
+    assert steps[0] == goes_on and len(steps) == 12 - 3 * goes_on[0] - goes_on[1]
     assert epochs == expected
     np.testing.assert_array_equal(
         continued.get_weights()[0], whole.get_weights()[0]
@@ -176,12 +179,13 @@ def test_continued_with_dropout_equals_uninterrupted(tmp_path):
     expected = fit(noisy(), tmp_path / "whole", epochs=3)
 
     def die(epoch, step, loss):
-        if epoch == 1:
+        if (epoch, step) == (1, 2):
             raise KeyboardInterrupt
 
+    options = {"epochs": 3, "checkpoint_seconds": 0}
     with pytest.raises(KeyboardInterrupt):
-        fit(noisy(), tmp_path / "killed", epochs=3, on_step=die)
-    assert fit(noisy(), tmp_path / "killed", epochs=3) == expected
+        fit(noisy(), tmp_path / "killed", on_step=die, **options)
+    assert fit(noisy(), tmp_path / "killed", **options) == expected
 
 
 def test_only_kernels_decay(tmp_path):
@@ -247,11 +251,17 @@ def test_mixed_float16_trains(tmp_path):
 
 
 def test_diverging_loss_is_told(tmp_path):
-    def poisoned(epoch):
-        return batches(epoch).map(lambda x, y: (x * np.nan, y))
+    def poisoned(epoch, first):
+        factor = np.nan if epoch else 1.0
+        return batches(epoch, first).map(lambda x, y: (x * factor, y))
 
-    with pytest.raises(errors.InputError, match="loss is nan.*learning_rate"):
-        fit(linear(), tmp_path, batches=poisoned)
+    told = "loss is nan in step 1 of epoch 2: lower learning_rate"
+    options = {"batches": poisoned, "checkpoint_seconds": 0}
+    with pytest.raises(errors.InputError, match=told):
+        fit(linear(), tmp_path, **options)
+    # The last checkpoint is from before.
+    with pytest.raises(errors.InputError, match=told):
+        fit(linear(), tmp_path, **options)
 
 
 def test_too_large_batches_are_told(tmp_path):
@@ -284,6 +294,6 @@ def test_convolutional_network_learns_digits(tmp_path):
         return int((answers == digits.target[1024:]).sum()), len(answers)
 
     epochs = loop.fit(
-        model, lambda epoch: train, 16, settings, tmp_path, validate
+        model, lambda epoch, first: train, 16, settings, tmp_path, validate
     )
     assert epochs[-1].correct / epochs[-1].total > 0.7
