@@ -160,7 +160,8 @@ def test_killed_and_continued_equals_uninterrupted(tmp_path, seconds, goes_on):
         on_step=lambda epoch, step, loss: steps.append((epoch, step)),
         **options,
     )
-    assert steps[0] == goes_on and len(steps) == 12 - 3 * goes_on[0] - goes_on[1]
+    assert steps[0] == goes_on
+    assert len(steps) == 12 - 3 * goes_on[0] - goes_on[1]
     assert epochs == expected
     np.testing.assert_array_equal(
         continued.get_weights()[0], whole.get_weights()[0]
