@@ -10,6 +10,7 @@ are.
 import abc
 import dataclasses
 import functools
+import time
 
 import numpy as np
 import tensorflow as tf
@@ -35,6 +36,24 @@ class Trial:
     moments: dict = dataclasses.field(default_factory=dict)
     calibrated: int = 0
     network: object = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What a candidate answered on its way from one rung to the next.
+
+    Attributes:
+        calibration_correct: correct answers of the calibration pass.
+        correct: correct answers of adaptive-BN evaluation.
+        vanilla_correct: those of vanilla evaluation, of all sub-validation
+            images up to the rung; None if nobody asked.
+        seconds: of one device.
+    """
+
+    calibration_correct: int
+    correct: int
+    vanilla_correct: int | None
+    seconds: float
 
 
 class Evaluator(abc.ABC):
@@ -84,6 +103,45 @@ class Evaluator(abc.ABC):
     def start(self, strategy):
         """Returns a fresh `Trial` of a `PruningStrategy`."""
         return Trial(strategy)
+
+    def advance(self, trials, start, end, vanilla):
+        """Shows trials the images that lie between two rungs.
+
+        Args:
+            trials: list of `Trial`. One that has seen less calibration images
+                than `start`, because a race was killed, catches up.
+            start: a `racing.Rung`: where they stand.
+            end: a `racing.Rung`: where they go.
+            vanilla: whether vanilla evaluation is asked for, too.
+
+        Yields:
+            (place in `trials`, `Answers`) of each that is done.
+        """
+        for first in range(0, len(trials), self.width):
+            heat = trials[first : first + self.width]
+            for place, answers in enumerate(
+                self._advance(heat, start, end, vanilla), start=first
+            ):
+                yield place, answers
+
+    def _advance(self, heat, start, end, vanilla):
+        """`advance` for at most `width` trials; list of `Answers`."""
+        clock = time.monotonic()
+        inherited = [None] * len(heat)
+        if vanilla:
+            inherited = self.count(heat, 0, end.sub_validation, adapted=False)
+        for trial in heat:
+            if trial.calibrated < start.calibration:
+                self.calibrate([trial], start.calibration)
+        calibration = self.calibrate(heat, end.calibration)
+        correct = self.count(heat, start.sub_validation, end.sub_validation)
+        for trial in heat:
+            self.rest(trial)
+        seconds = (time.monotonic() - clock) / len(heat)
+        return [
+            Answers(*counts, seconds)
+            for counts in zip(calibration, correct, inherited, strict=True)
+        ]
 
     def calibrate(self, trials, stop):
         """Adds calibration images up to number `stop` to the statistics.

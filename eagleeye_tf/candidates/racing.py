@@ -8,7 +8,6 @@ the last rung have seen exactly what a full evaluation shows to all.
 
 import dataclasses
 import math
-import time
 
 from eagleeye_tf.candidates.log import Candidate
 
@@ -85,59 +84,38 @@ def run(proposals, evaluator, rungs, log=None, on_evaluation=None):
     Returns:
         List of all candidates, each as on its last rung; no order.
     """
-    trials = {}
-    last = {}
+    last, trials = {}, {}
     racing = list(proposals)
-    for number, rung in enumerate(rungs):
+
+    def arrive(candidate):
+        last[candidate.index] = candidate
+        if on_evaluation:
+            on_evaluation(candidate)
+
+    before = Rung(0, 0, 0)
+    for rung in rungs:
         racing = _best(racing, last, rung.candidates)
         trials = {
             p.index: trials.get(p.index) or evaluator.start(p.strategy)
             for p in racing
         }
-        step = _Step(rungs[: number + 1], is_last=number == len(rungs) - 1)
-        for heat in _heats(racing, evaluator.width, log, rung):
-            for known in _advance(evaluator, trials, heat, last, step, log):
-                last[known.index] = known
-                if on_evaluation:
-                    on_evaluation(known)
+        logged = [log and log.get(p.index, rung.seen) for p in racing]
+        for candidate in filter(None, logged):
+            arrive(candidate)
+        waiting = [
+            p for p, known in zip(racing, logged, strict=True) if not known
+        ]
+        racers = [trials[p.index] for p in waiting]
+        is_last = rung is rungs[-1]
+        for place, answers in evaluator.advance(racers, before, rung, is_last):
+            proposal = waiting[place]
+            known = last.get(proposal.index)
+            candidate = _candidate(proposal, rung, answers, known)
+            if log:
+                log.append(candidate)
+            arrive(candidate)
+        before = rung
     return list(last.values())
-
-
-@dataclasses.dataclass(frozen=True)
-class _Step:
-    """What lies between two rungs.
-
-    Attributes:
-        rungs: all rungs so far, the one to reach last.
-        is_last: whether it is the last of the race.
-    """
-
-    rungs: list
-    is_last: bool
-
-    @property
-    def start(self):
-        """The rung before; nothing seen before the first."""
-        return self.rungs[-2] if len(self.rungs) > 1 else Rung(0, 0, 0)
-
-    @property
-    def end(self):
-        return self.rungs[-1]
-
-
-def _heats(proposals, width, log, rung):
-    """Those to be evaluated, `width` at a time; a logged one goes alone."""
-    heat = []
-    for proposal in proposals:
-        if log and log.get(proposal.index, rung.seen):
-            yield [proposal]
-            continue
-        heat.append(proposal)
-        if len(heat) == width:
-            yield heat
-            heat = []
-    if heat:
-        yield heat
 
 
 def _best(proposals, last, count):
@@ -152,55 +130,22 @@ def _best(proposals, last, count):
     return [p for p in proposals if p.index in chosen]
 
 
-def _advance(evaluator, trials, heat, last, step, log):
-    """Shows a few candidates the images that a rung adds.
-
-    Returns:
-        List of `Candidate`, from the log if that knows it.
-    """
-    known = log.get(heat[0].index, step.end.seen) if log else None
-    if known is not None:
-        return [known]
-    clock = time.monotonic()
-    racers = [trials[proposal.index] for proposal in heat]
-    vanilla = [None] * len(heat)
-    if step.is_last:
-        vanilla = evaluator.count(
-            racers, 0, step.end.sub_validation, adapted=False
-        )
-    for racer in racers:  # Statistics that a killed race has lost.
-        if racer.calibrated < step.start.calibration:
-            evaluator.calibrate([racer], step.start.calibration)
-            evaluator.rest(racer)
-    calibration = evaluator.calibrate(racers, step.end.calibration)
-    correct = evaluator.count(
-        racers, step.start.sub_validation, step.end.sub_validation
+def _candidate(proposal, rung, answers, before):
+    """A `Candidate` on a rung; `before` is what it was on the last one."""
+    return Candidate(
+        index=proposal.index,
+        strategy=proposal.strategy,
+        kept=proposal.kept,
+        macs=proposal.macs,
+        params=proposal.params,
+        calibration_correct=answers.calibration_correct
+        + (before.calibration_correct if before else 0),
+        calibration_total=rung.calibration,
+        correct=answers.correct + (before.correct if before else 0),
+        vanilla_correct=answers.vanilla_correct,
+        total=rung.sub_validation,
+        seconds=round(answers.seconds + (before.seconds if before else 0), 3),
     )
-    for racer in racers:
-        evaluator.rest(racer)
-    seconds = (time.monotonic() - clock) / len(heat)
-    found = []
-    for place, proposal in enumerate(heat):
-        before = last.get(proposal.index)
-        found.append(
-            Candidate(
-                index=proposal.index,
-                strategy=proposal.strategy,
-                kept=proposal.kept,
-                macs=proposal.macs,
-                params=proposal.params,
-                calibration_correct=calibration[place]
-                + (before.calibration_correct if before else 0),
-                calibration_total=step.end.calibration,
-                correct=correct[place] + (before.correct if before else 0),
-                vanilla_correct=vanilla[place],
-                total=step.end.sub_validation,
-                seconds=round(seconds + (before.seconds if before else 0), 3),
-            )
-        )
-        if log:
-            log.append(found[-1])
-    return found
 
 
 def _in_batches(number, batch_size):
