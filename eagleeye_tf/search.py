@@ -11,11 +11,13 @@ from absl import flags
 
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
+from eagleeye_tf.stages import machines
 from eagleeye_tf.stages import recipes  # noqa: F401
 from eagleeye_tf.stages import search
 
 flags.adopt_module_key_flags(common)
 flags.adopt_module_key_flags(search)
+flags.adopt_module_key_flags(machines)
 
 if __name__ == "__main__":
     console.run(search.main)

@@ -10,7 +10,7 @@ from eagleeye_tf import errors
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import constraints as constraints_lib
-from eagleeye_tf.candidates import evaluator as evaluator_lib
+from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import racing
 from eagleeye_tf.candidates import sampling
@@ -120,6 +120,7 @@ class SearchResult:
         drawn: strategies drawn until that many met the constraints.
         full_cost: the `Cost` of the whole network.
         pruner: the `Pruner` that builds candidates.
+        model_fingerprint: of the whole network.
         has_batch_norm: False if there was nothing to adapt, so that scores
             are vanilla ones.
     """
@@ -128,6 +129,7 @@ class SearchResult:
     drawn: int
     full_cost: object
     pruner: rebuild.Pruner
+    model_fingerprint: str
     has_batch_norm: bool
 
     @property
@@ -159,6 +161,7 @@ def search(
     log_path=None,
     distribution=None,
     on_evaluation=None,
+    cluster=None,
 ):
     """Scores many pruning strategies of a model without training any.
 
@@ -176,6 +179,10 @@ def search(
         on_evaluation: function of (`Candidate`, number of evaluations in
             all), called as each candidate reaches a rung of the race, old
             ones of a continued search included.
+        cluster: a `cluster.Cluster` whose workers evaluate the candidates, on
+            images of their own that must be the same; None for this machine.
+            Connecting invalidates all variables of this process, those of
+            `model` included.
 
     Returns:
         A `SearchResult`.
@@ -191,11 +198,12 @@ def search(
     algorithm, full_cost = algorithm_for(pruner.graph, settings)
     calibration = batches_lib.with_or_without_labels(calibration)
     examples = batches_lib.as_arrays(sub_validation)
-    evaluator = evaluator_lib.make(
+    evaluator = evaluators.make(
         pruner,
         calibration,
         examples,
         distribution,
+        cluster,
         batch_size=settings.batch_size,
         new_moments=_moments(settings),
     )
@@ -230,6 +238,7 @@ def search(
         drawn=algorithm.drawn,
         full_cost=full_cost,
         pruner=pruner,
+        model_fingerprint=identity["model"],
         has_batch_norm=evaluator.has_batch_norm,
     )
 

@@ -22,8 +22,14 @@ from eagleeye_tf.pruning import rule_base
 class OpenNetwork:
     """A model as a function of its weights.
 
+    The weights are copied when it is made: later changes of the model do not
+    matter, and nothing is fetched from a GPU for each candidate.
+
     Args:
         graph: the model's `ChannelGraph`.
+        portable: whether all weights are arguments, also those of layers that
+            no strategy changes: the function then refers to no variable, and
+            can run in another process.
 
     Attributes:
         obstacle: why the model cannot be computed this way; None if it can.
@@ -33,19 +39,25 @@ class OpenNetwork:
             are among the weights.
     """
 
-    def __init__(self, graph):
+    def __init__(self, graph, portable=False):
         self._graph = graph
+        self._portable = portable
         prunable = _prunable(graph)
         self._open = {
             path: record
             for path, record in graph.records.items()
             if any(prunable(labels) for labels in _followed(record))
             or "moving_mean" in record.trace.weights
+            or (portable and record.trace.weights)
         }
         self._names = [
             (path, name)
             for path, record in self._open.items()
             for name in record.trace.weights
+        ]
+        self._values = [
+            np.array(getattr(self._open[path].layer, name))
+            for path, name in self._names
         ]
         self.batch_norms = tuple(
             path for path, name in self._names if name == "moving_mean"
@@ -72,9 +84,8 @@ class OpenNetwork:
             (list of weights, int32 array of widths).
         """
         weights = []
-        for path, name in self._names:
+        for (path, name), value in zip(self._names, self._values, strict=True):
             record = self._open[path]
-            value = np.asarray(getattr(record.layer, name))
             for axis, labels in record.trace.weights[name].axes.items():
                 value = np.compress(keep(labels), value, axis=axis)
             weights.append(tf.convert_to_tensor(value))
@@ -160,10 +171,16 @@ class OpenNetwork:
                 continue
             if not _can_run(record, call):
                 return f"{path} ({call.class_name}) has no open form"
+        given = collections.defaultdict(list)
+        for path, name in self._names:
+            given[path].append(name)
         for path, layer in network.all_layers(self._graph.model):
             is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
             if is_batch_norm and path not in self.batch_norms:
                 return f"{path} is a BatchNormalization of another kind"
+            weights = len(layer.weights)
+            if self._portable and weights > len(given[path]):
+                return f"{path} has weights that no rule knows"
         return None
 
 

@@ -18,6 +18,7 @@ from scipy import stats
 
 from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import evaluator as evaluator_lib
+from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import json_log
 from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import plain_protocol
@@ -146,7 +147,7 @@ def _bench(job, model, settings):
     pruner = rebuild.Pruner(model, settings.importance, settings.round_to)
     algorithm, _ = engine.algorithm_for(pruner.graph, settings)
     sub_validation = data.arrays(data.sub_validation)
-    evaluator = evaluator_lib.make(
+    evaluator = evaluators.make(
         pruner,
         data.arrays(data.calibration),
         sub_validation,
@@ -239,7 +240,7 @@ def _ranking(job, bench, plain, rungs):
 def _judge(job, bench, candidates):
     """Adaptive-BN score of a few candidates on many training images."""
     images = job.data.arrays(job.data.train.part(0, _JUDGE_IMAGES.value))
-    judge = evaluator_lib.make(
+    judge = evaluators.make(
         bench.pruner,
         job.data.arrays(job.data.calibration),
         images,

@@ -6,7 +6,7 @@ from absl import flags
 from eagleeye_tf import errors
 from eagleeye_tf.candidates import constraints as constraints_lib
 from eagleeye_tf.candidates import engine
-from eagleeye_tf.candidates import evaluator as evaluator_lib
+from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import racing
 from eagleeye_tf.candidates import sampling
@@ -90,7 +90,7 @@ def _sensitivity_ratios():
 def _show_sensitivity(job, pruner, ratios):
     """Scores each group cut alone; goes on from the log of a killed run."""
     directory = job.workdir / "explain"
-    evaluator = evaluator_lib.make(
+    evaluator = evaluators.make(
         pruner,
         job.data.arrays(job.data.calibration),
         job.data.arrays(job.data.sub_validation),

@@ -8,6 +8,7 @@ from eagleeye_tf.stages import evaluate  # noqa: F401
 from eagleeye_tf.stages import explain  # noqa: F401
 from eagleeye_tf.stages import export  # noqa: F401
 from eagleeye_tf.stages import finetune  # noqa: F401
+from eagleeye_tf.stages import machines  # noqa: F401
 from eagleeye_tf.stages import search  # noqa: F401
 from eagleeye_tf.stages import train  # noqa: F401
 from eagleeye_tf.stages import verify  # noqa: F401

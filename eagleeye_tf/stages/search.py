@@ -2,6 +2,8 @@
 
 import dataclasses
 import operator
+import subprocess
+import sys
 
 from absl import flags
 
@@ -11,6 +13,7 @@ from eagleeye_tf.pruning import importance
 from eagleeye_tf.reporting import tables
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
+from eagleeye_tf.stages import machines
 from eagleeye_tf.stages import workdir
 
 _MACS = flags.DEFINE_float(
@@ -122,7 +125,20 @@ def search_settings():
 
 
 def search(job):
-    """Searches behind a progress bar; returns the `SearchResult`."""
+    """Searches behind a progress bar; returns the `SearchResult`.
+
+    With a cluster, a process of its own leads the search, since connecting
+    takes all variables away; its log is then taken over.
+    """
+    if machines.search_cluster() is not None:
+        command = [sys.executable, "-m", "eagleeye_tf.search", *sys.argv[1:]]
+        code = subprocess.run(command, check=False).returncode
+        if code:
+            sys.exit(code)  # It said why.
+    return _search(job, cluster=None)
+
+
+def _search(job, cluster):
     settings = search_settings()
     model = job.trained_model()
     data = job.data
@@ -149,19 +165,17 @@ def search(job):
             job.workdir / "search" / "log.jsonl",
             job.distribution,
             on_evaluation,
+            cluster,
         )
-    summary = {
-        "split": job.split(),
-        **_summary(model, result, settings),
-    }
+    summary = {"split": job.split(), **_summary(result, settings)}
     workdir.write_json(job.workdir / "search" / "result.json", summary)
     return result
 
 
-def _summary(model, result, settings):
+def _summary(result, settings):
     """What a search found, as JSON: best candidate first."""
     return {
-        "model": engine.model_fingerprint(model),
+        "model": result.model_fingerprint,
         "settings": {
             **settings.identity(),
             "num_candidates": settings.num_candidates,
@@ -175,5 +189,5 @@ def _summary(model, result, settings):
 
 def main():
     job = common.open_job()
-    result = search(job)
+    result = _search(job, machines.search_cluster())
     console.say(tables.search_summary(result))

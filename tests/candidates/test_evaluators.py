@@ -5,7 +5,9 @@ import numpy as np
 import toys
 
 from eagleeye_tf.candidates import adaptive_bn
-from eagleeye_tf.candidates import evaluator as evaluator_lib
+from eagleeye_tf.candidates import evaluators
+from eagleeye_tf.candidates.open_evaluator import OpenEvaluator
+from eagleeye_tf.candidates.rebuilt_evaluator import RebuiltEvaluator
 from eagleeye_tf.models import zoo
 from eagleeye_tf.pruning import rebuild
 
@@ -17,10 +19,10 @@ def made(model, **options):
     calibration = x[:16], labels[:16]
     sub_validation = x[16:], labels[16:]
     pruner = rebuild.Pruner(model)
-    quick = evaluator_lib.make(
+    quick = evaluators.make(
         pruner, calibration, sub_validation, batch_size=8, **options
     )
-    slow = evaluator_lib.RebuiltEvaluator(
+    slow = RebuiltEvaluator(
         pruner,
         calibration,
         sub_validation,
@@ -48,7 +50,7 @@ def test_open_and_rebuilt_networks_agree():
     model = zoo.build("resnet20", (32, 32, 3), 4, width=0.25)
     toys.scramble(model)
     pruner, quick, slow = made(model)
-    assert isinstance(quick, evaluator_lib.OpenEvaluator)
+    assert isinstance(quick, OpenEvaluator)
     for ratio in (0.0, 0.3, 0.6):
         found, moments = evaluated(quick, pruner.strategy(ratio))
         expected, others = evaluated(slow, pruner.strategy(ratio))
@@ -74,7 +76,7 @@ def test_traces_do_not_grow_with_the_candidates():
 def test_networks_without_an_open_form_are_rebuilt():
     model = toys.grouped_chain()
     pruner, quick, _ = made(model)
-    assert isinstance(quick, evaluator_lib.RebuiltEvaluator)
+    assert isinstance(quick, RebuiltEvaluator)
     found, _ = evaluated(quick, pruner.strategy(0.5))
     assert found[3] + found[4] == found[5]
 

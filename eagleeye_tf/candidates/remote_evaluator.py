@@ -1,0 +1,192 @@
+"""Evaluates candidates on workers of a cluster.
+
+Weights travel, images do not: a worker has decoded its own images into files
+of its own folder, in which its process stands, and the functions that the
+chief sends read them from there by their relative names.
+"""
+
+import copy
+import json
+import pathlib
+import threading
+
+import numpy as np
+import tensorflow as tf
+
+from eagleeye_tf import errors
+from eagleeye_tf.candidates import adaptive_bn
+from eagleeye_tf.candidates import batches as batches_lib
+from eagleeye_tf.candidates import scoring
+from eagleeye_tf.candidates.evaluator import Evaluator
+
+_IDENTITY = "identity.json"
+_LABEL_BYTES = 8
+
+
+def store(folder, name, calibration, sub_validation):
+    """Writes a worker's images to its folder.
+
+    Args:
+        folder: where the worker's process will stand.
+        name: what to call the worker in a message.
+        calibration: `(images, labels)`.
+        sub_validation: `(images, labels)`.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {"calibration": calibration, "sub_validation": sub_validation}
+    for part, (images, labels) in parts.items():
+        with open(folder / part, "wb") as file:
+            for image, label in zip(images, labels, strict=True):
+                file.write(np.ascontiguousarray(image).tobytes())
+                file.write(np.int64(label).tobytes())
+    identity = {"name": name, "images": _identity(calibration, sub_validation)}
+    (folder / _IDENTITY).write_text(json.dumps(identity))
+
+
+def _identity(calibration, sub_validation):
+    return {
+        "calibration set": batches_lib.fingerprint(*calibration),
+        "sub-validation set": batches_lib.fingerprint(*sub_validation),
+    }
+
+
+class RemoteEvaluator(Evaluator):
+    """Candidates run on the workers of a cluster.
+
+    Args:
+        open_network: an `OpenNetwork` without obstacle.
+        cluster: a `cluster.Cluster`.
+        *arguments: as for `Evaluator`. The images only say what the workers'
+            own must be.
+    """
+
+    def __init__(self, open_network, cluster, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._open = open_network
+        self._cluster = cluster
+        self._identity = _identity(self._calibration, self._sub_validation)
+        self._functions = {}
+        self._generation = None
+        self._tracing = threading.Lock()
+
+    def advance(self, trials, start, end, vanilla):
+        def work(trial):
+            # What is given up may still go on and must not meddle.
+            racer = copy.deepcopy(trial)
+            (answers,) = self._advance([racer], start, end, vanilla)
+            return racer, answers
+
+        for place, (racer, answers) in self._cluster.map(work, trials):
+            trials[place].moments = racer.moments
+            trials[place].calibrated = racer.calibrated
+            yield place, answers
+
+    def _network(self, trial):
+        if trial.network is None:
+            keep = self.pruner.keeper(trial.strategy)
+            trial.network = self._open.cut(keep)
+        return trial.network
+
+    def _calibrate(self, trials, part):
+        (trial,) = trials
+        weights, counts = self._network(trial)
+        correct, observed = self._call("calibration", part, counts, weights)
+        for batch in range(len(correct)):
+            adaptive_bn.add_observed(
+                trial.moments,
+                tf.nest.map_structure(lambda x, b=batch: x[b], observed),
+            )
+        return [int(correct.sum())]
+
+    def _count(self, trials, part, adapted):
+        (trial,) = trials
+        weights, counts = self._network(trial)
+        if adapted:
+            weights = self._open.with_statistics(weights, trial.moments)
+        correct, _ = self._call("sub_validation", part, counts, weights)
+        return [int(correct.sum())]
+
+    def _call(self, name, part, counts, weights):
+        if part.start >= part.stop:
+            return np.zeros(1, int), {}
+        bounds = tf.constant([part.start, part.stop], tf.int64)
+        identity, *found = self._cluster.call(
+            self._function(name), (bounds, tf.constant(counts), *weights)
+        )
+        self._check(json.loads(identity))
+        return found
+
+    def _check(self, identity):
+        for what, expected in self._identity.items():
+            if identity["images"][what] != expected:
+                raise errors.InputError(
+                    f"Worker {identity['name']} has another {what} than the "
+                    "chief: start both with the same flags and the same data."
+                )
+
+    def _function(self, name):
+        """The function for a part of the images, in the present connection."""
+        with self._tracing:
+            if self._generation != self._cluster.generation:
+                self._generation = self._cluster.generation
+                self._functions = {
+                    part: self._trace(part, adapting=part == "calibration")
+                    for part in ("calibration", "sub_validation")
+                }
+            return self._functions[name]
+
+    def _trace(self, name, adapting):
+        images, _ = self._sub_validation
+        shape, dtype = images.shape[1:], tf.as_dtype(images.dtype)
+        candidate = [self._open.count_spec, *self._open.weight_specs]
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec((None, *shape), dtype),
+                tf.TensorSpec((None,), tf.int64),
+                *candidate,
+            ]
+        )
+        def step(images, labels, counts, *weights):
+            (answers,), observed = self._open.compute(
+                tf.cast(images, tf.float32), weights, counts, adapting
+            )
+            return scoring.hits(answers, labels), observed
+
+        returned = tf.nest.map_structure(
+            lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype),
+            step.get_concrete_function().structured_outputs,
+        )
+        bounds_spec = tf.TensorSpec((2,), tf.int64)
+
+        @tf.function(input_signature=[bounds_spec, *candidate])
+        def run(bounds, counts, *weights):
+            self.traces += 1
+
+            def of_batch(start):
+                stop = tf.minimum(start + self._batch_size, bounds[1])
+                examples = _read(name, start, stop, shape, dtype)
+                return step(*examples, counts, *weights)
+
+            starts = tf.range(bounds[0], bounds[1], self._batch_size)
+            found = tf.map_fn(of_batch, starts, fn_output_signature=returned)
+            return tf.io.read_file(_IDENTITY), *found
+
+        return run
+
+
+def _read(path, start, stop, shape, dtype):
+    """Some examples of a file that `store` wrote: (images, labels)."""
+    size = int(np.prod(shape)) * dtype.size + _LABEL_BYTES
+    records = tf.data.FixedLengthRecordDataset(
+        path, size, header_bytes=start * size
+    )
+    records = records.take(stop - start).batch(stop - start)
+    raw = tf.io.decode_raw(records.get_single_element(), tf.uint8)
+    images = raw[:, :-_LABEL_BYTES]
+    if dtype.size > 1:
+        images = tf.reshape(images, (stop - start, -1, dtype.size))
+        images = tf.bitcast(images, dtype)
+    labels = tf.bitcast(raw[:, -_LABEL_BYTES:], tf.int64)
+    return tf.reshape(images, (-1, *shape)), labels

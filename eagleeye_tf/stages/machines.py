@@ -1,0 +1,120 @@
+"""Which machines work together, from `--cluster` or TF_CONFIG."""
+
+import json
+import os
+import pathlib
+
+from absl import flags
+
+from eagleeye_tf import errors
+from eagleeye_tf.candidates import cluster as cluster_lib
+from eagleeye_tf.stages import console
+
+_CLUSTER = flags.DEFINE_string(
+    "cluster",
+    None,
+    'JSON file {"worker": ["host:port", ...]} of the workers that a search '
+    "hands candidates to; by default what TF_CONFIG says.",
+)
+_TASK_INDEX = flags.DEFINE_integer(
+    "task_index",
+    None,
+    "Which of the cluster's workers this is, from 0; by default what "
+    "TF_CONFIG says.",
+    lower_bound=0,
+)
+
+
+def search_cluster():
+    """The `Cluster` that a search hands candidates to; None without one.
+
+    Raises:
+        InputError: if the description of the cluster is not one.
+    """
+    described = _described()
+    if described is None:
+        return None
+    chief = described["cluster"].get("chief", ["127.0.0.1:0"])[0]
+    return cluster_lib.Cluster(
+        described["cluster"]["worker"],
+        host=chief.rpartition(":")[0],
+        on_event=console.say,
+    )
+
+
+def worker_address():
+    """(index, "host:port") of the worker that this process is.
+
+    Raises:
+        InputError: if there is no description of a cluster, or no such worker.
+    """
+    described = _described()
+    if described is None:
+        raise errors.InputError(
+            "A worker needs to know its cluster: give --cluster=cluster.json "
+            "and --task_index, or set TF_CONFIG."
+        )
+    workers = described["cluster"]["worker"]
+    index = described["index"]
+    if index is None or not 0 <= index < len(workers):
+        raise errors.InputError(
+            f"The cluster has {len(workers)} workers: give --task_index from "
+            f"0 to {len(workers) - 1}. Received: {index}."
+        )
+    return index, workers[index]
+
+
+def _described():
+    """{"cluster": {job: addresses}, "index": number of this task or None}."""
+    if _CLUSTER.value is not None:
+        jobs, where = _read(_CLUSTER.value), f"--cluster={_CLUSTER.value}"
+        return {"cluster": _checked(jobs, where), "index": _TASK_INDEX.value}
+    config = os.environ.get("TF_CONFIG")
+    if not config:
+        return None
+    described = _parsed(config, "TF_CONFIG")
+    if not isinstance(described, dict) or "cluster" not in described:
+        raise _misdescribed("TF_CONFIG", described)
+    task = described.get("task", {})
+    index = _TASK_INDEX.value
+    if index is None and task.get("type") == "worker":
+        index = task.get("index")
+    jobs = _checked(described["cluster"], "TF_CONFIG")
+    return {"cluster": jobs, "index": index}
+
+
+def _read(path):
+    try:
+        text = pathlib.Path(path).read_text()
+    except OSError as error:
+        raise errors.InputError(
+            f"--cluster={path} cannot be read ({error.strerror})."
+        ) from error
+    return _parsed(text, f"--cluster={path}")
+
+
+def _parsed(text, where):
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise errors.InputError(f"{where} is not JSON: {error}.") from error
+
+
+def _checked(jobs, where):
+    workers = jobs.get("worker") if isinstance(jobs, dict) else None
+    if not isinstance(workers, list) or not workers:
+        raise _misdescribed(where, jobs)
+    for address in [*workers, *jobs.get("chief", [])]:
+        _, colon, port = str(address).rpartition(":")
+        if not colon or not port.isdecimal():
+            raise errors.InputError(
+                f"{where}: an address is host:port. Received: {address!r}."
+            )
+    return jobs
+
+
+def _misdescribed(where, received):
+    return errors.InputError(
+        f'{where} names the workers of a cluster: {{"worker": ["host:port", '
+        f'...]}}, in TF_CONFIG under "cluster". Received: {received!r}.'
+    )
