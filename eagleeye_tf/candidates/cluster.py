@@ -1,8 +1,10 @@
 """Workers on other machines, to which the chief hands candidates.
 
 `ClusterCoordinator` connects to a fixed list of workers, and only once all of
-them are up. Here those that answer begin; when another one comes, what is on
-its way is awaited and the connection made anew with all of them.
+them are up. Here those that answer begin. When another one comes, what is on
+its way is awaited and `ClusterChangedError` raised: the caller starts its
+process anew, which connects to all of them and goes on from the log. (A second
+connection within a process crashed TensorFlow 2.21.)
 """
 
 import queue
@@ -14,8 +16,14 @@ import tensorflow as tf
 
 _PROBE_SECONDS = 5.0
 _WAIT_SECONDS = 0.2
+_SLOW_SECONDS = 30.0
 # Calls on their way to a worker: one it computes, one that waits for it.
 _CALLS_PER_WORKER = 2
+_ATTEMPTS = 5
+
+
+class ClusterChangedError(RuntimeError):
+    """Workers came or all were lost: connect anew, in a process of its own."""
 
 
 class Cluster:
@@ -25,16 +33,10 @@ class Cluster:
         addresses: list of "host:port", one for each worker.
         host: name or address under which workers reach the chief.
         on_event: function of a line of text for the user; None for silence.
-
-    Attributes:
-        addresses: as given.
-        generation: counts connections; functions traced for one are unknown
-            to the next.
     """
 
     def __init__(self, addresses, host="127.0.0.1", on_event=None):
-        self.addresses = list(addresses)
-        self.generation = 0
+        self._addresses = list(addresses)
         self._host = host
         self._on_event = on_event or (lambda text: None)
         self._connected = []
@@ -46,92 +48,101 @@ class Cluster:
         """Runs a `tf.function` on any worker; again if that one dies.
 
         Args:
-            function: a `tf.function` with an input signature.
+            function: a `tf.function` with an input signature, traced since
+                `map` was called first.
             arguments: tuple of tensors.
 
         Returns:
             What it returns, tensors replaced by arrays.
         """
-        return self._coordinator.schedule(function, arguments).fetch()
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._coordinator.schedule(function, arguments).fetch()
+            except tf.errors.OpError as error:
+                # A worker can die between its answer and our fetching that.
+                if not _is_loss(error) or attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(_WAIT_SECONDS)
 
     def map(self, work, items):
         """Runs `work(item)`, which may `call`, for several items at a time.
 
-        An item may be given to `work` twice, should all workers be lost; only
-        what one of them returns is used.
+        Connects when it is called first, which makes all variables of the
+        process inaccessible.
 
         Yields:
             (place of the item, what `work` returned), as they are done.
+
+        Raises:
+            ClusterChangedError: if there are more workers now, or none.
         """
+        if self._coordinator is None:
+            self._connect()
         items = list(items)
         waiting = list(range(len(items)))[::-1]
-        running = set()
+        running = 0
         done = queue.Queue()
-        wanted = False  # a new connection, once nothing is on its way.
+        limit = _CALLS_PER_WORKER * len(self._connected)
+        joining = False
         while waiting or running:
-            wanted = wanted or not self._connected or bool(self._joining())
-            if wanted and not running:
-                self._connect()
-                wanted = False
-            limit = _CALLS_PER_WORKER * len(self._connected)
-            while waiting and not wanted and len(running) < limit:
+            joining = joining or self._someone_joins()
+            if joining and not running:
+                raise ClusterChangedError("Workers have come.")
+            while waiting and not joining and running < limit:
                 place = waiting.pop()
-                running.add(place)
-                _start(work, items[place], (self.generation, place), done)
+                _start(work, items[place], place, done)
+                running += 1
             try:
-                key, result, error = done.get(timeout=_PROBE_SECONDS)
+                place, result, error = done.get(timeout=_PROBE_SECONDS)
             except queue.Empty:
                 if not any(map(_answers, self._connected)):
-                    self._on_event("No worker answers any more.")
-                    waiting += sorted(running, reverse=True)
-                    running.clear()
-                    self._connected = []
+                    raise ClusterChangedError("All workers are lost.") from None
                 continue
-            generation, place = key
-            if generation != self.generation or place not in running:
-                continue  # Given up before.
-            running.remove(place)
+            running -= 1
             if error:
                 raise error
             yield place, result
 
-    def _joining(self):
-        """Workers that answer and are not connected; looked for seldom."""
+    def _someone_joins(self):
+        """Whether a worker answers that is not connected; seldom looks."""
         if time.monotonic() - self._probed < _PROBE_SECONDS:
-            return []
+            return False
         self._probed = time.monotonic()
-        others = [a for a in self.addresses if a not in self._connected]
-        return [address for address in others if _answers(address)]
+        others = (a for a in self._addresses if a not in self._connected)
+        return any(map(_answers, others))
 
     def _connect(self):
         """Connects to all workers that answer; waits for a first one."""
         told = False
-        while not (found := [a for a in self.addresses if _answers(a)]):
+        while not (found := [a for a in self._addresses if _answers(a)]):
             if not told:
                 self._on_event(
-                    "Waiting for workers at " + ", ".join(self.addresses)
+                    "Waiting for workers at " + ", ".join(self._addresses)
                 )
             told = True
             time.sleep(_PROBE_SECONDS)
-        self._probed = time.monotonic()
-        self._connected = found
-        self._coordinator = _coordinator(found, self._host, self._server())
-        self.generation += 1
-        self._on_event(
-            f"Connected to {len(found)} of {len(self.addresses)} workers."
+        slow = threading.Timer(
+            _SLOW_SECONDS,
+            self._on_event,
+            [
+                "Still connecting: does a worker of this package run at each "
+                "of " + ", ".join(found) + "?"
+            ],
         )
-
-    def _server(self):
-        """A parameter server, which TensorFlow asks for; it holds nothing."""
-        if self._parameter_server is None:
-            address = f"{self._host}:{_free_port()}"
-            self._parameter_server = (
-                address,
-                tf.distribute.Server(
-                    {"ps": [address]}, job_name="ps", task_index=0
-                ),
-            )
-        return self._parameter_server[0]
+        slow.daemon = True
+        slow.start()
+        address = f"{self._host}:{_free_port()}"
+        # TensorFlow asks for a parameter server; it holds nothing.
+        self._parameter_server = tf.distribute.Server(
+            {"ps": [address]}, job_name="ps", task_index=0
+        )
+        self._coordinator = _coordinator(found, self._host, address)
+        slow.cancel()
+        self._connected = found
+        self._probed = time.monotonic()
+        self._on_event(
+            f"Connected to {len(found)} of {len(self._addresses)} workers."
+        )
 
 
 def _coordinator(workers, host, parameter_server):
@@ -139,7 +150,6 @@ def _coordinator(workers, host, parameter_server):
         {
             "worker": workers,
             "ps": [parameter_server],
-            # A new port each time: TensorFlow does not give the last one up.
             "chief": [f"{host}:{_free_port()}"],
         }
     )
@@ -151,16 +161,28 @@ def _coordinator(workers, host, parameter_server):
     )
 
 
-def _start(work, item, key, done):
+def _start(work, item, place, done):
     """Runs `work(item)` in a thread that does not outlive the program."""
 
     def run():
         try:
-            done.put((key, work(item), None))
+            done.put((place, work(item), None))
         except Exception as error:  # To be raised where results are awaited.
-            done.put((key, None, error))
+            done.put((place, None, error))
 
     threading.Thread(target=run, daemon=True).start()
+
+
+def _is_loss(error):
+    """Whether an error is that of a worker which is gone."""
+    return isinstance(
+        error,
+        (
+            tf.errors.UnavailableError,
+            tf.errors.AbortedError,
+            tf.errors.CancelledError,
+        ),
+    ) or "Unable to find the relevant tensor remote_handle" in str(error)
 
 
 def _answers(address):

@@ -5,7 +5,6 @@ of its own folder, in which its process stands, and the functions that the
 chief sends read them from there by their relative names.
 """
 
-import copy
 import json
 import pathlib
 import threading
@@ -67,20 +66,14 @@ class RemoteEvaluator(Evaluator):
         self._cluster = cluster
         self._identity = _identity(self._calibration, self._sub_validation)
         self._functions = {}
-        self._generation = None
         self._tracing = threading.Lock()
 
     def advance(self, trials, start, end, vanilla):
         def work(trial):
-            # What is given up may still go on and must not meddle.
-            racer = copy.deepcopy(trial)
-            (answers,) = self._advance([racer], start, end, vanilla)
-            return racer, answers
+            (answers,) = self._advance([trial], start, end, vanilla)
+            return answers
 
-        for place, (racer, answers) in self._cluster.map(work, trials):
-            trials[place].moments = racer.moments
-            trials[place].calibrated = racer.calibrated
-            yield place, answers
+        return self._cluster.map(work, trials)
 
     def _network(self, trial):
         if trial.network is None:
@@ -126,14 +119,11 @@ class RemoteEvaluator(Evaluator):
                 )
 
     def _function(self, name):
-        """The function for a part of the images, in the present connection."""
+        """The function for a part of the images; traced once connected."""
         with self._tracing:
-            if self._generation != self._cluster.generation:
-                self._generation = self._cluster.generation
-                self._functions = {
-                    part: self._trace(part, adapting=part == "calibration")
-                    for part in ("calibration", "sub_validation")
-                }
+            if name not in self._functions:
+                adapting = name == "calibration"
+                self._functions[name] = self._trace(name, adapting)
             return self._functions[name]
 
     def _trace(self, name, adapting):

@@ -5,6 +5,7 @@ import os
 import pathlib
 
 from absl import flags
+from absl import logging
 
 from eagleeye_tf import errors
 from eagleeye_tf.candidates import cluster as cluster_lib
@@ -34,6 +35,7 @@ def search_cluster():
     described = _described()
     if described is None:
         return None
+    logging.set_verbosity(logging.FATAL)  # Lost workers are no errors.
     chief = described["cluster"].get("chief", ["127.0.0.1:0"])[0]
     return cluster_lib.Cluster(
         described["cluster"]["worker"],

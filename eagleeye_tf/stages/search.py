@@ -2,11 +2,13 @@
 
 import dataclasses
 import operator
+import os
 import subprocess
 import sys
 
 from absl import flags
 
+from eagleeye_tf.candidates import cluster as cluster_lib
 from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import sampling
 from eagleeye_tf.pruning import importance
@@ -189,5 +191,9 @@ def _summary(result, settings):
 
 def main():
     job = common.open_job()
-    result = _search(job, machines.search_cluster())
+    try:
+        result = _search(job, machines.search_cluster())
+    except cluster_lib.ClusterChangedError as change:
+        console.say(f"{change} Connecting anew.")
+        os.execv(sys.executable, sys.orig_argv)
     console.say(tables.search_summary(result))
