@@ -1,0 +1,202 @@
+"""Searches on several machines: processes on loopback, real digits."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+import toys
+from test_programs import ROOT
+from test_programs import command
+from test_programs import run
+
+from eagleeye_tf import errors
+from eagleeye_tf.stages import machines
+
+FLAGS = [
+    "--dataset=digits",
+    "--macs=0.6",
+    "--tolerance=0.05",
+    "--num_candidates=60",
+    "--calibration_images=64",
+    "--sub_validation_images=128",
+    "--batch_size=8",
+]
+
+
+def free_ports(count):
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def wait_until(condition, process=None):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        assert process is None or process.poll() is None
+        time.sleep(0.05)
+
+
+class Workers:
+    """Worker processes of one cluster, by their index."""
+
+    def __init__(self, folder, model, count):
+        self.folder, self.running = folder, {}
+        self.file = folder / "cluster.json"
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
+        self.file.write_text(json.dumps({"worker": addresses}))
+        self.flags = [*FLAGS, f"--model={model}", f"--cluster={self.file}"]
+
+    def start(self, index, *more):
+        log = open(self.folder / f"worker_{index}.log", "w")
+        arguments = [*self.flags, *more, f"--task_index={index}"]
+        arguments.append(f"--workdir={self.folder}/workers")
+        self.running[index] = subprocess.Popen(
+            command("eagleeye_tf.worker", *arguments),
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def wait_for(self, index):
+        log = self.folder / f"worker_{index}.log"
+        wait_until(lambda: "listens" in log.read_text(), self.running[index])
+
+    def signal(self, index, number):
+        os.kill(self.running[index].pid, number)
+
+    def search(self, workdir):
+        return command(
+            "eagleeye_tf.search", *self.flags, f"--workdir={workdir}"
+        )
+
+
+@pytest.fixture
+def workers(tmp_path):
+    model = tmp_path / "m.keras"
+    network = toys.chain(channels=(24,) * 4, classes=10)
+    toys.scramble(network)
+    network.save(model)
+    started = Workers(tmp_path, model, 3)
+    yield started
+    for process in started.running.values():
+        process.kill()
+        process.wait()
+
+
+def table(text):
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+def test_workers_die_pause_and_come_late(workers, tmp_path):
+    workers.start(0)
+    workers.start(1)
+    alone = run(
+        "eagleeye_tf.search", *workers.flags[:-1], f"--workdir={tmp_path}/a"
+    )
+    assert alone.returncode == 0, alone.stderr
+    workers.wait_for(0)
+    workers.wait_for(1)
+    chief = subprocess.Popen(
+        workers.search(tmp_path / "b"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = tmp_path / "b" / "search" / "log.jsonl"
+    wait_until(lambda: log.exists() and log.read_text().count("\n") > 5, chief)
+    workers.signal(0, signal.SIGSTOP)
+    workers.signal(1, signal.SIGKILL)
+    workers.start(2)
+    workers.wait_for(2)
+    workers.signal(0, signal.SIGCONT)
+    out, err = chief.communicate(timeout=240)
+    assert chief.returncode == 0, err
+    assert table(out) == table(alone.stdout)
+    assert "Connected to 2 of 3 workers." in out
+    # Each candidate is logged once for each rung.
+    lines = [json.loads(line) for line in log.read_text().splitlines()[1:]]
+    seen = [(x["index"], x["calibration_total"], x["total"]) for x in lines]
+    assert len(seen) == len(set(seen)) == 60 + 8 + 6
+    # A killed chief goes on from its log, and has nothing left to do.
+    again = subprocess.run(
+        workers.search(tmp_path / "b"), cwd=ROOT, capture_output=True, text=True
+    )
+    assert table(again.stdout) == table(alone.stdout)
+    assert len(log.read_text().splitlines()) == 1 + len(lines)
+
+
+def test_worker_with_other_images_is_refused(workers, tmp_path):
+    workers.start(0, "--calibration_images=72")
+    workers.wait_for(0)
+    done = subprocess.run(
+        workers.search(tmp_path / "b"), cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "error: Worker 0 (127.0.0.1:" in done.stderr
+    assert "has another calibration set than the chief" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_ends_a_worker(workers):
+    workers.start(0)
+    workers.wait_for(0)
+    workers.signal(0, signal.SIGINT)
+    assert workers.running[0].wait(timeout=20) == 130
+
+
+@pytest.mark.parametrize(
+    "config, told",
+    [
+        ("{", "TF_CONFIG is not JSON"),
+        ("[1]", "names the workers"),
+        ('{"cluster": {"ps": ["a:1"]}}', "names the workers"),
+        ('{"cluster": {"worker": []}}', "names the workers"),
+        ('{"cluster": {"worker": ["a"]}}', "is host:port. Received: 'a'"),
+        ('{"cluster": {"worker": ["a:1"]}}', "from 0 to 0. Received: None"),
+        (
+            '{"cluster": {"worker": ["a:1"]},'
+            ' "task": {"type": "worker", "index": 3}}',
+            "from 0 to 0. Received: 3",
+        ),
+    ],
+)
+def test_wrong_descriptions_are_told(set_flags, monkeypatch, config, told):
+    set_flags()
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(errors.InputError, match=told):
+        machines.worker_address()
+
+
+def test_worker_without_cluster_is_told(set_flags, monkeypatch):
+    set_flags()
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert machines.search_cluster() is None
+    with pytest.raises(errors.InputError, match="give --cluster=cluster.json"):
+        machines.worker_address()
+    set_flags(cluster="missing.json")
+    with pytest.raises(errors.InputError, match="cannot be read"):
+        machines.worker_address()
+
+
+def test_address_from_flag_or_environment(set_flags, monkeypatch, tmp_path):
+    config = {
+        "cluster": {"worker": ["a:1", "b:2"], "chief": ["c:3"]},
+        "task": {"type": "worker", "index": 1},
+    }
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    set_flags()
+    assert machines.worker_address() == (1, "b:2")
+    path = tmp_path / "cluster.json"
+    path.write_text('{"worker": ["d:4"]}')
+    set_flags(cluster=str(path), task_index=0)
+    assert machines.worker_address() == (0, "d:4")
