@@ -228,7 +228,7 @@ def search(
         key=lambda c: (
             -c.total,
             -c.calibration_total,
-            -(c.interim_score if c.score is None else c.score),
+            -c.known_score,
             c.macs,
             c.index,
         )

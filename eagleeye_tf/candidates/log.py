@@ -51,6 +51,11 @@ class Candidate:
         return self.correct / self.total if self.total else None
 
     @property
+    def known_score(self):
+        """The score, or, without sub-validation images, the interim one."""
+        return self.interim_score if self.score is None else self.score
+
+    @property
     def vanilla_score(self):
         """Vanilla score in [0, 1]; None if there is none."""
         if self.vanilla_correct is None:

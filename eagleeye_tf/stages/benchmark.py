@@ -204,9 +204,7 @@ def _ranking(job, bench, plain, rungs):
 
     def agreement(seen):
         logged = [rungs.get(p.index, seen) for p in bench.proposals]
-        scores = [
-            c.interim_score if c.score is None else c.score for c in logged
-        ]
+        scores = [candidate.known_score for candidate in logged]
         return float(stats.spearmanr(scores, expected).statistic)
 
     def finalists(proposals):

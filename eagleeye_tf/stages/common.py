@@ -85,6 +85,13 @@ _AUGMENTATION = flags.DEFINE_enum(
     images_lib.AUGMENTATIONS,
     "How training images vary; by default what suits the data set.",
 )
+_NUM_REPLICAS = flags.DEFINE_integer(
+    "num_replicas",
+    None,
+    "Devices that work side by side: by default all GPUs, or the CPU. Where "
+    "there is no GPU, so many logical CPUs are made.",
+    lower_bound=1,
+)
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size",
     128,
@@ -277,10 +284,38 @@ def import_custom_modules():
 
 
 def distribution():
-    """One replica for each GPU; one on the CPU where there are none."""
-    gpus = tf.config.list_logical_devices("GPU")
-    devices = [gpu.name for gpu in gpus] or ["/cpu:0"]
+    """`MirroredStrategy` over `--num_replicas` GPUs, or logical CPUs.
+
+    Raises:
+        InputError: if there are fewer GPUs.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    count = _NUM_REPLICAS.value or max(len(gpus), 1)
+    if gpus and count > len(gpus):
+        raise errors.InputError(
+            f"--num_replicas={count} is more than the {len(gpus)} GPUs of "
+            "this machine: give at most that."
+        )
+    if not gpus:
+        _require_cpus(count)
+    kind = "GPU" if gpus else "CPU"
+    devices = [f"/{kind}:{number}" for number in range(count)]
     return tf.distribute.MirroredStrategy(devices)
+
+
+def _require_cpus(count):
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    made = tf.config.get_logical_device_configuration(cpu) or [None]
+    if len(made) < count:
+        try:
+            tf.config.set_logical_device_configuration(
+                cpu, [tf.config.LogicalDeviceConfiguration()] * count
+            )
+        except RuntimeError as error:
+            raise errors.InputError(
+                f"--num_replicas={count} must be known before TensorFlow "
+                f"starts, which has {len(made)} here."
+            ) from error
 
 
 def _image_shape(source):

@@ -151,11 +151,9 @@ def _search(job, cluster):
 
     def on_evaluation(candidate, evaluations):
         bar.total = evaluations
-        key = operator.attrgetter("seen", "interim_score")
+        key = operator.attrgetter("seen", "known_score")
         best[:] = [max([*best, candidate], key=key)]
-        score = best[0].score
-        score = best[0].interim_score if score is None else score
-        bar.set_postfix(best=f"{score:.2%}", refresh=False)
+        bar.set_postfix(best=f"{best[0].known_score:.2%}", refresh=False)
         bar.update()
 
     with bar:

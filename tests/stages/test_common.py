@@ -205,6 +205,16 @@ def test_training_a_file_is_refused(set_flags, tmp_path):
         train.main()
 
 
+def test_replicas_are_made_before_tensorflow_starts(set_flags):
+    set_flags()
+    assert common.distribution().num_replicas_in_sync == 1
+    set_flags(num_replicas=2)  # As `conftest.py` has it.
+    assert common.distribution().num_replicas_in_sync == 2
+    set_flags(num_replicas=3)
+    with refused("--num_replicas=3 .* has 2 here"):
+        common.distribution()
+
+
 @pytest.mark.parametrize(
     ("given", "macs"),
     [({}, 0.5), ({"params": 0.3}, None), ({"macs": 0.25}, 0.25)],

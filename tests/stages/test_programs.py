@@ -152,6 +152,23 @@ def test_killed_search_ends_with_the_same_table(whole_job, tmp_path):
     assert log.read_text().count("\n") == 7
 
 
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_any_number_of_replicas_gives_the_same_table(
+    whole_job, tmp_path, replicas
+):
+    workdir, whole = whole_job
+    done = run(
+        "eagleeye_tf.search",
+        *SEARCH,
+        f"--model={workdir / 'train' / 'model.keras'}",
+        f"--workdir={tmp_path}",
+        f"--num_replicas={replicas}",
+    )
+    assert done.returncode == 0, done.stderr
+    table = done.stdout[: done.stdout.rindex("|")]
+    assert table.startswith("| rank |") and table in whole.stdout
+
+
 def model_file(tmp_path):
     path = tmp_path / "m.keras"
     toys.chain(classes=10).save(path)
