@@ -16,11 +16,13 @@ from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import fitting
+from eagleeye_tf.stages import machines
 from eagleeye_tf.stages import recipes  # noqa: F401
 
 flags.adopt_module_key_flags(common)
 flags.adopt_module_key_flags(fitting)
 flags.adopt_module_key_flags(finetune)
+flags.adopt_module_key_flags(machines)
 
 if __name__ == "__main__":
     console.run(finetune.main)

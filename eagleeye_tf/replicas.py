@@ -1,5 +1,7 @@
 """Batches for the replicas of a `tf.distribute.Strategy`."""
 
+import tensorflow as tf
+
 
 def share(batches, distribution):
     """Deals each batch of a `tf.data.Dataset` out to the replicas.
@@ -17,7 +19,14 @@ def share(batches, distribution):
     """
     if distribution.num_replicas_in_sync == 1:
         return batches
-    return distribution.experimental_distribute_dataset(batches)
+    options = tf.data.Options()
+    # Several machines read the same batches, and each takes its share.
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.DATA
+    )
+    return distribution.experimental_distribute_dataset(
+        batches.with_options(options)
+    )
 
 
 def values(value, distribution):

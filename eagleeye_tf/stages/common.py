@@ -110,9 +110,11 @@ class Job:
     Attributes:
         workdir: `pathlib.Path` of all results.
         data: `splits.Data` at the model's image size.
-        distribution: `tf.distribute.MirroredStrategy`.
+        distribution: `tf.distribute.Strategy` that shares out training.
         batch_size: images per batch, shared by all replicas.
         seed: of everything random.
+        leads: whether this process writes results: the first of several that
+            train together, or the only one.
     """
 
     workdir: pathlib.Path
@@ -120,6 +122,25 @@ class Job:
     distribution: tf.distribute.Strategy
     batch_size: int
     seed: int
+    leads: bool = True
+
+    @property
+    def own_distribution(self):
+        """The replicas of this machine alone: one, if it is one of several."""
+        several = tf.distribute.MultiWorkerMirroredStrategy
+        if isinstance(self.distribution, several):
+            return tf.distribute.get_strategy()
+        return self.distribution
+
+    def save_model(self, model, path):
+        """Writes a `.keras` file, if this process leads."""
+        if self.leads:
+            workdir_lib.save_model(model, path)
+
+    def write_json(self, path, value):
+        """Writes a JSON file, if this process leads."""
+        if self.leads:
+            workdir_lib.write_json(path, value)
 
     def fresh_model(self):
         """The model that `--model` names, with `--weights` or fresh ones."""
@@ -199,7 +220,7 @@ class Job:
         return scoring.Scorer(
             model,
             self.data.batches(self.data.sub_validation, self.batch_size),
-            self.distribution,
+            self.own_distribution,
         ).count
 
     def test(self, model, description):
@@ -213,8 +234,12 @@ class Job:
             )
 
 
-def open_job():
+def open_job(several_machines=None):
     """Opens the data and the devices for the common flags.
+
+    Args:
+        several_machines: (`tf.distribute.Strategy` that spans them, whether
+            this process leads); None if there is only one.
 
     Raises:
         InputError: for anything that does not exist or fit.
@@ -223,7 +248,7 @@ def open_job():
     import_custom_modules()
     path = pathlib.Path(_WORKDIR.value)
     _require_writable(path)
-    devices = distribution()
+    devices, leads = several_machines or (distribution(), True)
     source = sources.open_source(_DATASET.value, _DATA_DIR.value)
     data = splits.split(
         source,
@@ -240,6 +265,7 @@ def open_job():
         distribution=devices,
         batch_size=BATCH_SIZE.value,
         seed=SEED.value,
+        leads=leads,
     )
 
 

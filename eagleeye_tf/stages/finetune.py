@@ -13,6 +13,7 @@ from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import fitting
+from eagleeye_tf.stages import machines
 from eagleeye_tf.stages import workdir
 from eagleeye_tf.training import schedules
 
@@ -81,7 +82,7 @@ def finetune(job):
     ]
     best = max(results, key=lambda r: (r["correct"], -r["rank"]))
     result = {"best": best["rank"], "winners": results}
-    workdir.write_json(job.workdir / "finetune" / "result.json", result)
+    job.write_json(job.workdir / "finetune" / "result.json", result)
     return result
 
 
@@ -114,7 +115,7 @@ def _finetune_one(job, pruner, candidate, rank, settings):
         model = pruner.prune(candidate.strategy)
     images, _ = job.data.arrays(job.data.calibration)
     adaptive_bn.adapt_batch_norm(
-        model, images, job.batch_size, job.distribution
+        model, images, job.batch_size, job.own_distribution
     )
     epochs = fitting.fit(
         model,
@@ -124,7 +125,7 @@ def _finetune_one(job, pruner, candidate, rank, settings):
         f"Fine-tuning {rank}",
         teacher=pruner.graph.model,
     )
-    workdir.save_model(model, directory / "model.keras")
+    job.save_model(model, directory / "model.keras")
     last = epochs[-1]
     result = {
         "rank": rank,
@@ -134,7 +135,7 @@ def _finetune_one(job, pruner, candidate, rank, settings):
         "settings": dataclasses.asdict(settings),
         "epochs": [dataclasses.asdict(epoch) for epoch in epochs],
     }
-    workdir.write_json(directory / "result.json", result)
+    job.write_json(directory / "result.json", result)
     console.say(
         f"Winner {rank}: score {candidate.score:.2%}, after fine-tuning "
         f"{last.correct / last.total:.2%} on sub-validation."
@@ -143,5 +144,9 @@ def _finetune_one(job, pruner, candidate, rank, settings):
 
 
 def main():
-    job = common.open_job()
+    machines.train_together(_main)
+
+
+def _main(several_machines):
+    job = common.open_job(several_machines)
     console.say(f"Best: {best_path(job, finetune(job))}")

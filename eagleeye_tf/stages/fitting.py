@@ -88,11 +88,12 @@ def fit(model, job, settings, directory, description, teacher=None):
             job.distribution,
             on_step,
             teacher,
+            leads=job.leads,
         )
     if job.distribution.num_replicas_in_sync > 1:
         images, _ = data.arrays(data.calibration)
         adaptive_bn.adapt_batch_norm(
-            model, images, settings.batch_size, job.distribution
+            model, images, settings.batch_size, job.own_distribution
         )
         correct, total = validate()
         last = dataclasses.replace(epochs[-1], correct=correct, total=total)

@@ -3,7 +3,9 @@
 import json
 import os
 import pathlib
+import sys
 
+import tensorflow as tf
 from absl import flags
 from absl import logging
 
@@ -64,6 +66,42 @@ def worker_address():
             f"0 to {len(workers) - 1}. Received: {index}."
         )
     return index, workers[index]
+
+
+def train_together(main):
+    """Runs a training program, on several machines if it is one of them.
+
+    When one is lost, collective operations fail on all; each then starts its
+    process anew, and they go on from the last checkpoint once all are there.
+
+    Args:
+        main: function of (`MultiWorkerMirroredStrategy`, whether this process
+            leads), or of None on a single machine.
+    """
+    described = _described()
+    if described is None or described["index"] is None:
+        main(None)
+        return
+    index, _ = worker_address()
+    workers = described["cluster"]["worker"]
+    try:
+        resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec({"worker": workers}),
+            task_type="worker",
+            task_id=index,
+            rpc_layer="grpc",
+        )
+        together = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+        main((together, index == 0))
+    except (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+        tf.errors.InternalError,
+    ):
+        console.say("Lost another machine; starting anew.")
+        os.execv(sys.executable, sys.orig_argv)
 
 
 def _described():

@@ -6,6 +6,7 @@ from eagleeye_tf import errors
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import fitting
+from eagleeye_tf.stages import machines
 from eagleeye_tf.stages import workdir
 from eagleeye_tf.training import schedules
 
@@ -38,7 +39,7 @@ def train(job):
     if job.has_weights():
         workdir.claim(path.parent, job.settings())
         if not path.exists():
-            workdir.save_model(job.fresh_model(), path)
+            job.save_model(job.fresh_model(), path)
         return path
     settings = schedules.TrainingSettings(
         epochs=_EPOCHS.value,
@@ -52,7 +53,7 @@ def train(job):
         return path
     model = job.fresh_model()
     epochs = fitting.fit(model, job, settings, path.parent, "Training")
-    workdir.save_model(model, path)
+    job.save_model(model, path)
     last = epochs[-1]
     console.say(
         f"Trained {job.data.name} for {last.epoch} epochs: sub-validation "
@@ -62,7 +63,11 @@ def train(job):
 
 
 def main():
-    job = common.open_job()
+    machines.train_together(_main)
+
+
+def _main(several_machines):
+    job = common.open_job(several_machines)
     if job.has_file():
         raise errors.InputError(
             "Training takes a model by name, such as --model=mobilenet_v1; "

@@ -46,6 +46,7 @@ def fit(
     on_step=None,
     teacher=None,
     checkpoint_seconds=60,
+    leads=True,
 ):
     """Trains a model, or goes on where an earlier call was killed.
 
@@ -64,6 +65,8 @@ def fit(
             scope of `distribution`; sees the same images, in inference mode.
         checkpoint_seconds: at least so much training lies between two
             checkpoints within an epoch.
+        leads: False in all but one of several processes that train together,
+            which only read what that one writes to `directory`.
 
     Returns:
         List of `Epoch`, one for each.
@@ -91,7 +94,9 @@ def fit(
     step = _train_step(
         model, optimizer, objective, settings, distribution, spec
     )
-    records = _Records(directory, model, optimizer, checkpoint_seconds)
+    seconds = checkpoint_seconds if leads else math.inf
+    records = _Records(directory, model, optimizer, seconds)
+    _require_same_place(records, distribution)
     for epoch in range(len(records.epochs), settings.epochs):
         batches = training_batches(epoch, records.step)
         for batch in replicas.share(batches, distribution):
@@ -109,6 +114,28 @@ def fit(
         rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
         records.add(Epoch(epoch + 1, records.mean_loss, rate, *validate()))
     return records.epochs
+
+
+def _require_same_place(records, distribution):
+    """Raises InputError unless all processes go on from one checkpoint."""
+    count = distribution.num_replicas_in_sync
+    if count == 1:
+        return
+    place = tf.constant(100_000 * len(records.epochs) + records.step, tf.int64)
+
+    @tf.function
+    def sums():
+        places = distribution.run(lambda: tf.stack([place, place**2]))
+        return distribution.reduce(
+            tf.distribute.ReduceOp.SUM, places, axis=None
+        )
+
+    total, squares = (int(value) for value in sums())
+    if count * squares != total**2:  # Equal only if all places are.
+        raise errors.InputError(
+            "Machines that train together need the same --workdir, in a file "
+            "system that they share. Received: different checkpoints."
+        )
 
 
 def _optimizer(model, settings, steps_per_epoch):
@@ -237,7 +264,7 @@ class _Records:
         directory = pathlib.Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         self._log = directory / "epochs.jsonl"
-        self._seconds = seconds
+        self._seconds = seconds  # Infinite for who does not write.
         self._place = {  # Where the run is, as part of the checkpoint.
             "epochs": tf.Variable(0, dtype=tf.int64, trainable=False),
             "step": tf.Variable(0, dtype=tf.int64, trainable=False),
@@ -278,11 +305,13 @@ class _Records:
     def add(self, epoch):
         """Logs an epoch, then checkpoints it: only then does it count."""
         self.epochs.append(epoch)
+        self.step, self._loss = 0, 0.0
+        if math.isinf(self._seconds):
+            return
         temporary = self._log.with_suffix(".tmp")
         lines = (json.dumps(dataclasses.asdict(e)) for e in self.epochs)
         temporary.write_text("".join(f"{line}\n" for line in lines))
         os.replace(temporary, self._log)
-        self.step, self._loss = 0, 0.0
         self._save()
 
     def _save(self):

@@ -154,6 +154,50 @@ def test_ctrl_c_ends_a_worker(workers):
     assert workers.running[0].wait(timeout=20) == 130
 
 
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_machines_train_together(tmp_path, victim):
+    cluster = tmp_path / "cluster.json"
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    cluster.write_text(json.dumps({"worker": addresses}))
+    flags = [*FLAGS[:1], *FLAGS[-3:-1], "--batch_size=64", "--train_epochs=4"]
+    arguments = command(
+        "eagleeye_tf.train",
+        *flags,
+        "--model=resnet20",
+        "--width=0.25",
+        f"--cluster={cluster}",
+        f"--workdir={tmp_path}/w",
+    )
+    log = tmp_path / "w" / "train" / "epochs.jsonl"
+
+    def start(index):
+        return subprocess.Popen(
+            [*arguments, f"--task_index={index}"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    running = [start(0), start(1)]
+    try:
+        wait_until(log.exists)
+        running[victim].kill()
+        running[victim].communicate()
+        running[victim] = start(victim)
+        told = [process.communicate(timeout=240)[0] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    assert [process.returncode for process in running] == [0, 0]
+    assert "Lost another machine" in told[1 - victim]
+    # Both end with the same network, whose statistics are of all images.
+    assert told[0].splitlines()[-1] == told[1].splitlines()[-1]
+    epochs = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3, 4]
+    assert epochs[-1]["loss"] < 0.7 * epochs[0]["loss"]
+
+
 @pytest.mark.parametrize(
     "config, told",
     [
