@@ -2,10 +2,11 @@
 
 The first line says what the log belongs to; each line after it is one record.
 A record counts once its line is on disk, so the program can be killed anywhere
-and go on.
+and go on. Logs that belong to the same thing are merged by concatenating them.
 """
 
 import abc
+import contextlib
 import fcntl
 import json
 import os
@@ -51,7 +52,8 @@ class JsonLog(abc.ABC):
         return self
 
     def __exit__(self, *_):
-        self._file.close()
+        with contextlib.suppress(OSError):  # `write` told it.
+            self._file.close()
 
     @abc.abstractmethod
     def accept(self, record):
@@ -61,12 +63,38 @@ class JsonLog(abc.ABC):
         """
 
     def write(self, record):
-        """Writes a record; it is on disk when this returns."""
+        """Writes a record; it is on disk when this returns.
+
+        Raises:
+            OSError: if the disk is full or gone.
+            FileNotFoundError: if somebody removed or replaced the file: what
+                is written to it now would be lost.
+        """
+        self._require_present()
         line = json.dumps(record, allow_nan=False) + "\n"
-        self._file.seek(0, os.SEEK_END)
-        self._file.write(line.encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.seek(0, os.SEEK_END)
+            self._file.write(line.encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OSError(
+                f"{self._path} cannot be written to ({error.strerror}): see "
+                "to it; the same command then goes on from here."
+            ) from error
+
+    def _require_present(self):
+        try:
+            here = os.stat(self._path)
+        except FileNotFoundError:
+            here = None
+        if not here or not os.path.samestat(
+            here, os.fstat(self._file.fileno())
+        ):
+            raise FileNotFoundError(
+                f"{self._path} was removed or replaced while the {self.what} "
+                "was running, and its records with it; start again."
+            )
 
     def _lock(self):
         try:
@@ -90,6 +118,8 @@ class JsonLog(abc.ABC):
         header, *lines = self._parse(whole)
         self._check_header(header)
         for number, record in enumerate(lines, start=2):
+            if record == header:  # Several logs of one search, concatenated.
+                continue
             try:
                 self.accept(record)
             except (KeyError, TypeError, AttributeError) as error:

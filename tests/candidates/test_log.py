@@ -51,18 +51,51 @@ def test_each_candidate_is_on_disk_at_once(tmp_path):
         assert len(path.read_text().splitlines()) == 2
 
 
-def test_torn_anywhere_in_the_last_line(tmp_path):
+def test_torn_anywhere_in_the_last_two_lines(tmp_path):
     path = tmp_path / "log.jsonl"
-    write(path, candidate(0), candidate(1))
+    write(path, *map(candidate, range(3)))
     whole = path.read_bytes()
-    last_line = whole.rfind(b"\n", 0, -1) + 1
-    for end in range(last_line + 1, len(whole)):
+    starts = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
+    for end in range(starts[1], len(whole)):
         path.write_bytes(whole[:end])
+        left = 2 if end >= starts[2] else 1
         with log.SearchLog(path, IDENTITY) as opened:
-            assert opened.candidates == [candidate(0)]
-            assert opened.torn == end - last_line
-            opened.append(candidate(1))
+            assert opened.candidates == [candidate(i) for i in range(left)]
+            assert opened.torn == end - starts[left]
+            for index in range(left, 3):
+                opened.append(candidate(index))
         assert path.read_bytes() == whole
+
+
+def test_removed_or_replaced_while_it_is_open(tmp_path):
+    path = tmp_path / "log.jsonl"
+    with log.SearchLog(path, IDENTITY) as opened:
+        opened.append(candidate(0))
+        kept = path.read_bytes()
+        path.unlink()
+        with pytest.raises(FileNotFoundError, match="was removed"):
+            opened.append(candidate(1))
+        path.write_bytes(kept)
+        with pytest.raises(FileNotFoundError, match="or replaced"):
+            opened.append(candidate(1))
+    assert path.read_bytes() == kept
+
+
+def test_logs_of_one_search_are_merged_by_concatenation(tmp_path):
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    write(paths[0], candidate(0), candidate(2))
+    write(paths[1], candidate(2), candidate(1))
+    merged = tmp_path / "merged.jsonl"
+    merged.write_bytes(b"".join(path.read_bytes() for path in paths))
+    with log.SearchLog(merged, IDENTITY) as opened:
+        assert opened.candidates == [candidate(i) for i in range(3)]
+    other = tmp_path / "other.jsonl"
+    with log.SearchLog(other, {**IDENTITY, "seed": 1}):
+        pass
+    merged.write_bytes(paths[0].read_bytes() + other.read_bytes())
+    with pytest.raises(errors.InputError, match="Line 4"):
+        with log.SearchLog(merged, IDENTITY):
+            pass
 
 
 def test_torn_header(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -150,6 +151,31 @@ def test_killed_search_ends_with_the_same_table(whole_job, tmp_path):
     assert table.startswith("| rank |")
     assert table in whole_job[1].stdout
     assert log.read_text().count("\n") == 7
+
+
+def test_full_disk_is_told_and_nothing_is_lost(whole_job, tmp_path):
+    workdir, whole = whole_job
+    flags = [f"--model={workdir / 'train' / 'model.keras'}", *SEARCH]
+    expected = (workdir / "search" / "log.jsonl").read_text().splitlines()
+    room = len("\n".join(expected[:4])) + 10  # The header, three and a bit.
+    full = subprocess.run(
+        command("eagleeye_tf.search", *flags, f"--workdir={tmp_path}"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (room, room)
+        ),
+    )
+    assert full.returncode == 3
+    assert "log.jsonl cannot be written to (File too large)" in full.stderr
+    assert "Traceback" not in full.stderr
+    log = tmp_path / "search" / "log.jsonl"
+    assert len(log.read_text().splitlines()) >= 4
+    resumed = run("eagleeye_tf.search", *flags, f"--workdir={tmp_path}")
+    table, _, _ = resumed.stdout.strip().rpartition(". ")
+    assert table.startswith("| rank |") and table in whole.stdout
+    assert len(log.read_text().splitlines()) == len(expected)
 
 
 @pytest.mark.parametrize("replicas", [2, 4])
