@@ -3,6 +3,9 @@
     python -m eagleeye_tf.export --model=my_model.keras --dataset=cifar10 \\
         --workdir=runs/resnet56
 
+If winners of a search for `--model` were fine-tuned in `--workdir`, the best of
+them is exported; otherwise `--model` itself.
+
 Appears in `--workdir`: `export/saved_model/`, `export/model.keras`,
 `export/result.json` (largest difference between the two).
 """

@@ -6,8 +6,8 @@
 Reads `search/` from `--workdir`. Appears there: `finetune/candidate_N/` with
 `model.keras` and `epochs.jsonl`, N being the candidate's number in the search
 log, and `finetune/result.json`, which names the best of them by
-sub-validation accuracy. Killed and started again, it goes on after the last
-whole epoch.
+sub-validation accuracy. Killed and started again, it goes on from its
+last checkpoint, which is about a minute old.
 """
 
 from absl import flags

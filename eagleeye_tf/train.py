@@ -4,8 +4,8 @@
         --workdir=runs/mobilenet
 
 Appears in `--workdir`: `train/model.keras`, `train/epochs.jsonl` (one line
-per epoch), `train/checkpoints/`. Killed and started again, it goes on after
-the last whole epoch.
+per epoch), `train/checkpoints/`. Killed and started again, it goes on from
+its last checkpoint, which is about a minute old.
 """
 
 from absl import flags

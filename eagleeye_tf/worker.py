@@ -4,8 +4,8 @@
         --cluster=cluster.json --task_index=0 --workdir=/tmp/worker
 
 Takes the same flags as the search, so that it reads the same images; keeps
-them, decoded, in `--workdir`. TensorFlow's protocol has no authentication:
-start workers in private networks only.
+them, decoded, in `worker_N/` of `--workdir`. TensorFlow's protocol has no
+authentication: start workers in private networks only.
 """
 
 from absl import flags

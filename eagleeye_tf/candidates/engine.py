@@ -121,6 +121,8 @@ class SearchResult:
         full_cost: the `Cost` of the whole network.
         pruner: the `Pruner` that builds candidates.
         model_fingerprint: of the whole network.
+        torn: bytes of a last line of the log that was not whole, as a killed
+            search leaves it; what it told of was evaluated again.
         has_batch_norm: False if there was nothing to adapt, so that scores
             are vanilla ones.
     """
@@ -131,6 +133,7 @@ class SearchResult:
     pruner: rebuild.Pruner
     model_fingerprint: str
     has_batch_norm: bool
+    torn: int = 0
 
     @property
     def finalists(self):
@@ -215,6 +218,12 @@ def search(
         **settings.identity(),
     }
     rungs = _rungs(settings, evaluator)
+    if len(rungs) > 1 and (calibration[1] < 0).all():
+        raise errors.InputError(
+            "A race needs labels of the calibration images: give (images, "
+            'labels), or SearchSettings(evaluation="full"). Received: images '
+            "alone."
+        )
     evaluations = sum(rung.candidates for rung in rungs)
     with _open_log(log_path, identity) as log:
         candidates = racing.run(
@@ -240,6 +249,7 @@ def search(
         pruner=pruner,
         model_fingerprint=identity["model"],
         has_batch_norm=evaluator.has_batch_norm,
+        torn=log.torn if log else 0,
     )
 
 

@@ -52,9 +52,7 @@ def run(main):
                 f"({_first_line(error.message)})",
                 3,
             )
-        except errors.ExportError as error:
-            _fail(str(error), 3)
-        except errors.VerificationError as error:
+        except (errors.ExportError, errors.VerificationError) as error:
             _fail(str(error), 4)
         except (OSError, tf.errors.OpError) as error:
             _fail(f"The system refused: {_first_line(str(error))}", 3)

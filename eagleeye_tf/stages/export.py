@@ -4,6 +4,7 @@ from eagleeye_tf.deployment import saved_model
 from eagleeye_tf.models import zoo
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
+from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import workdir
 
 
@@ -29,8 +30,9 @@ def export(job, path):
 
 def main():
     job = common.open_job()
-    result = export(job, job.trained_path())
+    path = finetune.finished_best(job) or job.trained_path()
+    result = export(job, path)
     console.say(
-        f"Exported {job.workdir / 'export' / 'saved_model'}; its outputs "
-        f"differ by {result['largest_difference']:.2g} at most."
+        f"Exported {path} as {job.workdir / 'export' / 'saved_model'}; their "
+        f"outputs differ by {result['largest_difference']:.2g} at most."
     )

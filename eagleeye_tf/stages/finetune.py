@@ -50,20 +50,7 @@ _DISTILLATION_TEMPERATURE = flags.DEFINE_float(
 
 def finetune(job):
     """Fine-tunes the winners; returns what `finetune/result.json` holds."""
-    found = workdir.read_json(job.workdir / "search" / "result.json")
-    if found is None:
-        raise errors.InputError(
-            f"There is no finished search in {str(job.workdir)!r}: run "
-            "eagleeye_tf.search with this workdir first."
-        )
-    split = job.split()
-    workdir.require_same(job.workdir / "search", found["split"], split, split)
-    model = job.trained_model()
-    if engine.model_fingerprint(model) != found["model"]:
-        raise errors.InputError(
-            f"The search in {str(job.workdir)!r} was made with another "
-            "model: give the same --model."
-        )
+    model, found = _searched(job)
     settings = schedules.TrainingSettings(
         epochs=_EPOCHS.value,
         learning_rate=_LEARNING_RATE.value,
@@ -84,6 +71,38 @@ def finetune(job):
     result = {"best": best["rank"], "winners": results}
     job.write_json(job.workdir / "finetune" / "result.json", result)
     return result
+
+
+def _searched(job):
+    """(the whole network, `search/result.json` of the search for it)."""
+    found = workdir.read_json(job.workdir / "search" / "result.json")
+    if found is None:
+        raise errors.InputError(
+            f"There is no finished search in {str(job.workdir)!r}: run "
+            "eagleeye_tf.search with this workdir first."
+        )
+    split = job.split()
+    workdir.require_same(job.workdir / "search", found["split"], split, split)
+    model = job.trained_model()
+    if engine.model_fingerprint(model) != found["model"]:
+        raise errors.InputError(
+            f"The search in {str(job.workdir)!r} was made with another "
+            "model: give the same --model, or another --workdir."
+        )
+    return model, found
+
+
+def finished_best(job):
+    """The `.keras` file of the best winner fine-tuned before; or None.
+
+    Raises:
+        InputError: if it was made from another network than `--model`.
+    """
+    result = workdir.read_json(job.workdir / "finetune" / "result.json")
+    if result is None:
+        return None
+    _searched(job)
+    return best_path(job, result)
 
 
 def best_path(job, result):

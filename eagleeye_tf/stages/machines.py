@@ -17,7 +17,8 @@ _CLUSTER = flags.DEFINE_string(
     "cluster",
     None,
     'JSON file {"worker": ["host:port", ...]} of the workers that a search '
-    "hands candidates to; by default what TF_CONFIG says.",
+    "hands candidates to, or of the machines that train together; by default "
+    "what TF_CONFIG says.",
 )
 _TASK_INDEX = flags.DEFINE_integer(
     "task_index",
@@ -79,7 +80,7 @@ def train_together(main):
             leads), or of None on a single machine.
     """
     described = _described()
-    if described is None or described["index"] is None:
+    if described is None:
         main(None)
         return
     index, _ = worker_address()
@@ -106,7 +107,7 @@ def train_together(main):
 
 def _described():
     """{"cluster": {job: addresses}, "index": number of this task or None}."""
-    if _CLUSTER.value is not None:
+    if _CLUSTER.value:
         jobs, where = _read(_CLUSTER.value), f"--cluster={_CLUSTER.value}"
         return {"cluster": _checked(jobs, where), "index": _TASK_INDEX.value}
     config = os.environ.get("TF_CONFIG")

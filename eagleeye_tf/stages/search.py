@@ -167,6 +167,11 @@ def _search(job, cluster):
             on_evaluation,
             cluster,
         )
+    if result.torn:
+        console.say(
+            f"The log's last line was not whole ({result.torn} bytes); what "
+            "it told of was evaluated again."
+        )
     summary = {"split": job.split(), **_summary(result, settings)}
     workdir.write_json(job.workdir / "search" / "result.json", summary)
     return result

@@ -58,6 +58,24 @@ def test_scores_equal_the_public_steps(model, images, examples):
         assert abs(found.macs / result.full_cost.macs - 0.5) <= 0.05
 
 
+def test_race_needs_labels(model, images, examples):
+    race = dataclasses.replace(
+        SETTINGS, evaluation="race", num_candidates=10, tolerance=0.3
+    )
+    with pytest.raises(ee.InputError, match="labels of the calibration"):
+        ee.search(model, images, examples, race)
+
+
+def test_torn_log_is_told(model, images, examples, tmp_path):
+    path = tmp_path / "log.jsonl"
+    whole = ee.search(model, images, examples, SETTINGS, path)
+    assert whole.torn == 0
+    path.write_bytes(path.read_bytes()[:-7])
+    again = ee.search(model, images, examples, SETTINGS, path)
+    assert again.torn > 0
+    assert scores(again) == scores(whole)
+
+
 def test_best_first_then_cheapest(model, images, examples):
     ranked = ee.search(model, images, examples, SETTINGS).candidates
     keys = [(-c.correct, c.macs) for c in ranked]

@@ -91,6 +91,16 @@ def test_best_winner_is_exported(whole_job):
     assert exported == source.read_bytes()
 
 
+def test_export_alone_takes_the_winner_too(whole_job):
+    """And not the whole network, which `--model` names."""
+    workdir, _ = whole_job
+    before = (workdir / "export" / "model.keras").read_bytes()
+    done = run("eagleeye_tf.export", *TINY, f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    assert "finetune/candidate_" in done.stdout
+    assert (workdir / "export" / "model.keras").read_bytes() == before
+
+
 def test_started_again_it_has_nothing_left_to_do(whole_job):
     workdir, done = whole_job
     stages = ("train", "search", "finetune")
