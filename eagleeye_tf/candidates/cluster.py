@@ -7,6 +7,7 @@ process anew, which connects to all of them and goes on from the log. (A second
 connection within a process crashed TensorFlow 2.21.)
 """
 
+import functools
 import queue
 import socket
 import threading
@@ -76,14 +77,15 @@ class Cluster:
         Raises:
             ClusterChangedError: if there are more workers now, or none.
         """
-        if self._coordinator is None:
-            self._connect()
         items = list(items)
+        if items and self._coordinator is None:
+            self._connect()
         waiting = list(range(len(items)))[::-1]
         running = 0
         done = queue.Queue()
         limit = _CALLS_PER_WORKER * len(self._connected)
         joining = False
+        heard = time.monotonic()
         while waiting or running:
             joining = joining or self._someone_joins()
             if joining and not running:
@@ -95,13 +97,24 @@ class Cluster:
             try:
                 place, result, error = done.get(timeout=_PROBE_SECONDS)
             except queue.Empty:
-                if not any(map(_answers, self._connected)):
-                    raise ClusterChangedError("All workers are lost.") from None
+                silence = time.monotonic() - heard
+                self._require_workers(all_of_them=silence > _SLOW_SECONDS)
                 continue
+            heard = time.monotonic()
             running -= 1
             if error:
                 raise error
             yield place, result
+
+    def _require_workers(self, all_of_them):
+        """Raises ClusterChangedError if no worker answers, or one does not.
+
+        A process that dies says so, and TensorFlow hands its candidates to
+        others; a machine that loses its power or its network does not.
+        """
+        lost = [a for a in self._connected if not _answers(a)]
+        if lost and (all_of_them or len(lost) == len(self._connected)):
+            raise ClusterChangedError(f"Lost {', '.join(lost)}.")
 
     def _someone_joins(self):
         """Whether a worker answers that is not connected; seldom looks."""
@@ -112,7 +125,12 @@ class Cluster:
         return any(map(_answers, others))
 
     def _connect(self):
-        """Connects to all workers that answer; waits for a first one."""
+        """Connects to all workers that answer; waits for a first one.
+
+        Raises:
+            ClusterChangedError: if one is lost while TensorFlow, which would
+                wait for it, connects.
+        """
         told = False
         while not (found := [a for a in self._addresses if _answers(a)]):
             if not told:
@@ -136,9 +154,20 @@ class Cluster:
         self._parameter_server = tf.distribute.Server(
             {"ps": [address]}, job_name="ps", task_index=0
         )
-        self._coordinator = _coordinator(found, self._host, address)
-        slow.cancel()
         self._connected = found
+        done = queue.Queue()
+        _start(
+            functools.partial(_coordinator, found, self._host), address, 0, done
+        )
+        while self._coordinator is None:
+            try:
+                _, self._coordinator, error = done.get(timeout=_PROBE_SECONDS)
+            except queue.Empty:
+                self._require_workers(all_of_them=True)
+                continue
+            if error:
+                raise error
+        slow.cancel()
         self._probed = time.monotonic()
         self._on_event(
             f"Connected to {len(found)} of {len(self._addresses)} workers."

@@ -100,14 +100,14 @@ class Evaluator(abc.ABC):
         """Returns a fresh `Trial` of a `PruningStrategy`."""
         return Trial(strategy)
 
-    def advance(self, trials, start, end, vanilla):
-        """Shows trials the images that lie between two rungs.
+    def advance(self, trials, rungs, vanilla):
+        """Shows trials the images that the last of some rungs adds.
 
         Args:
-            trials: list of `Trial`. One that has seen less calibration images
-                than `start`, because a race was killed, catches up.
-            start: a `racing.Rung`: where they stand.
-            end: a `racing.Rung`: where they go.
+            trials: list of `Trial` that stand on the rung before. One that
+                lacks that rung's statistics, because a race was killed,
+                catches up rung by rung, which repeats the same arithmetic.
+            rungs: list of `racing.Rung`, from the first to the one to reach.
             vanilla: whether vanilla evaluation is asked for, too.
 
         Yields:
@@ -116,21 +116,25 @@ class Evaluator(abc.ABC):
         for first in range(0, len(trials), self.width):
             heat = trials[first : first + self.width]
             for place, answers in enumerate(
-                self._advance(heat, start, end, vanilla), start=first
+                self._advance(heat, rungs, vanilla), start=first
             ):
                 yield place, answers
 
-    def _advance(self, heat, start, end, vanilla):
+    def _advance(self, heat, rungs, vanilla):
         """`advance` for at most `width` trials; list of `Answers`."""
         clock = time.monotonic()
+        *before, end = rungs
+        start = before[-1].sub_validation if before else 0
         inherited = [None] * len(heat)
         if vanilla:
             inherited = self.count(heat, 0, end.sub_validation, adapted=False)
         for trial in heat:
-            if trial.calibrated < start.calibration:
-                self.calibrate([trial], start.calibration)
+            for rung in before:
+                if trial.calibrated < rung.calibration:
+                    self.calibrate([trial], rung.calibration)
+                    self.rest(trial)
         calibration = self.calibrate(heat, end.calibration)
-        correct = self.count(heat, start.sub_validation, end.sub_validation)
+        correct = self.count(heat, start, end.sub_validation)
         for trial in heat:
             self.rest(trial)
         seconds = (time.monotonic() - clock) / len(heat)

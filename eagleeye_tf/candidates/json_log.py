@@ -110,13 +110,16 @@ class JsonLog(abc.ABC):
         content = self._file.read()
         whole = content[: content.rfind(b"\n") + 1]
         self.torn = len(content) - len(whole)
-        if self.torn:
-            self._file.truncate(len(whole))
+        header = {"schema": self.schema, **self._identity}
         if not whole:
-            self.write({"schema": self.schema, **self._identity})
+            if not json.dumps(header).startswith(content.decode("latin-1")):
+                raise self._foreign(1)
+            self._file.truncate(0)
+            self.write(header)
             return
         header, *lines = self._parse(whole)
         self._check_header(header)
+        self._file.truncate(len(whole))
         for number, record in enumerate(lines, start=2):
             if record == header:  # Several logs of one search, concatenated.
                 continue

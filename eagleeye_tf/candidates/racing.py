@@ -48,7 +48,9 @@ def full(num_candidates, evaluator):
 
 
 def race(num_candidates, evaluator, batch_size):
-    """Three rungs; at least six candidates come to each.
+    """Three rungs, or two if one batch holds the sub-validation set.
+
+    At least six candidates come to each.
 
     The first: the accuracy of the calibration pass on 512 images. The second,
     for an eighth: statistics from the whole calibration set, and a quarter of
@@ -62,11 +64,14 @@ def race(num_candidates, evaluator, batch_size):
     first = min(_in_batches(_FIRST_IMAGES, batch_size), calibration)
     second = max(math.ceil(num_candidates * _SURVIVORS[0]), _FINALISTS)
     third = max(math.ceil(second * _SURVIVORS[1]), _FINALISTS)
-    return [
+    rungs = [
         Rung(num_candidates, first, 0),
-        Rung(second, calibration, min(part, evaluator.sub_validation_size)),
+        Rung(second, calibration, part),
         dataclasses.replace(everything[0], candidates=third),
     ]
+    if part >= evaluator.sub_validation_size:  # The second shows all.
+        rungs[1:] = [dataclasses.replace(rungs[2], candidates=second)]
+    return rungs
 
 
 def run(proposals, evaluator, rungs, log=None, on_evaluation=None):
@@ -92,8 +97,7 @@ def run(proposals, evaluator, rungs, log=None, on_evaluation=None):
         if on_evaluation:
             on_evaluation(candidate)
 
-    before = Rung(0, 0, 0)
-    for rung in rungs:
+    for number, rung in enumerate(rungs, start=1):
         racing = _best(racing, last, rung.candidates)
         trials = {
             p.index: trials.get(p.index) or evaluator.start(p.strategy)
@@ -106,15 +110,15 @@ def run(proposals, evaluator, rungs, log=None, on_evaluation=None):
             p for p, known in zip(racing, logged, strict=True) if not known
         ]
         racers = [trials[p.index] for p in waiting]
-        is_last = rung is rungs[-1]
-        for place, answers in evaluator.advance(racers, before, rung, is_last):
+        vanilla = number == len(rungs)
+        way = rungs[:number]
+        for place, answers in evaluator.advance(racers, way, vanilla):
             proposal = waiting[place]
             known = last.get(proposal.index)
             candidate = _candidate(proposal, rung, answers, known)
             if log:
                 log.append(candidate)
             arrive(candidate)
-        before = rung
     return list(last.values())
 
 

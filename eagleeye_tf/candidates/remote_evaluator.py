@@ -6,6 +6,7 @@ chief sends read them from there by their relative names.
 """
 
 import json
+import os
 import pathlib
 import threading
 
@@ -35,10 +36,13 @@ def store(folder, name, calibration, sub_validation):
     folder.mkdir(parents=True, exist_ok=True)
     parts = {"calibration": calibration, "sub_validation": sub_validation}
     for part, (images, labels) in parts.items():
-        with open(folder / part, "wb") as file:
+        # A worker of that folder that still runs keeps its own file.
+        temporary = folder / f"{part}.tmp"
+        with open(temporary, "wb") as file:
             for image, label in zip(images, labels, strict=True):
                 file.write(np.ascontiguousarray(image).tobytes())
                 file.write(np.int64(label).tobytes())
+        os.replace(temporary, folder / part)
     identity = {"name": name, "images": _identity(calibration, sub_validation)}
     (folder / _IDENTITY).write_text(json.dumps(identity))
 
@@ -68,9 +72,9 @@ class RemoteEvaluator(Evaluator):
         self._functions = {}
         self._tracing = threading.Lock()
 
-    def advance(self, trials, start, end, vanilla):
+    def advance(self, trials, rungs, vanilla):
         def work(trial):
-            (answers,) = self._advance([trial], start, end, vanilla)
+            (answers,) = self._advance([trial], rungs, vanilla)
             return answers
 
         return self._cluster.map(work, trials)
@@ -160,7 +164,12 @@ class RemoteEvaluator(Evaluator):
                 return step(*examples, counts, *weights)
 
             starts = tf.range(bounds[0], bounds[1], self._batch_size)
-            found = tf.map_fn(of_batch, starts, fn_output_signature=returned)
+            found = tf.map_fn(
+                of_batch,
+                starts,
+                parallel_iterations=1,  # One batch at a time in memory.
+                fn_output_signature=returned,
+            )
             return tf.io.read_file(_IDENTITY), *found
 
         return run
@@ -179,4 +188,5 @@ def _read(path, start, stop, shape, dtype):
         images = tf.reshape(images, (stop - start, -1, dtype.size))
         images = tf.bitcast(images, dtype)
     labels = tf.bitcast(raw[:, -_LABEL_BYTES:], tf.int64)
-    return tf.reshape(images, (-1, *shape)), labels
+    # Fails if the file holds fewer examples.
+    return tf.reshape(images, (stop - start, *shape)), labels

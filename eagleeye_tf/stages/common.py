@@ -248,6 +248,11 @@ def open_job(several_machines=None):
     import_custom_modules()
     path = pathlib.Path(_WORKDIR.value)
     _require_writable(path)
+    if several_machines and _NUM_REPLICAS.value is not None:
+        raise errors.InputError(
+            "--num_replicas goes with a single machine; of several all GPUs "
+            "are used. Choose with CUDA_VISIBLE_DEVICES."
+        )
     devices, leads = several_machines or (distribution(), True)
     source = sources.open_source(_DATASET.value, _DATA_DIR.value)
     data = splits.split(
@@ -315,7 +320,7 @@ def distribution():
     Raises:
         InputError: if there are fewer GPUs.
     """
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     count = _NUM_REPLICAS.value or max(len(gpus), 1)
     if gpus and count > len(gpus):
         raise errors.InputError(
@@ -416,7 +421,7 @@ def _require_writable(path):
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # Another process may look, too.
     except OSError as error:
         raise errors.InputError(
             f"The workdir {str(path)!r} cannot be written to "

@@ -47,11 +47,14 @@ def run(main):
         except errors.InputError as error:
             _fail(str(error), 2)
         except tf.errors.ResourceExhaustedError as error:
-            _fail(
-                "Out of memory: lower --batch_size. "
-                f"({_first_line(error.message)})",
-                3,
+            cause = _first_line(error.message)
+            is_disk = "space left" in cause or "quota" in cause.lower()
+            way_out = (
+                "The disk is full: make room; the same command goes on."
+                if is_disk
+                else "Out of memory: lower --batch_size."
             )
+            _fail(f"{way_out} ({cause})", 3)
         except (errors.ExportError, errors.VerificationError) as error:
             _fail(str(error), 4)
         except (OSError, tf.errors.OpError) as error:

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import sys
+import time
 
 import tensorflow as tf
 from absl import flags
@@ -12,6 +13,11 @@ from absl import logging
 from eagleeye_tf import errors
 from eagleeye_tf.candidates import cluster as cluster_lib
 from eagleeye_tf.stages import console
+
+# How often a process that lost another one and starts anew may end quickly.
+_QUICK_ENDS = "EAGLEEYE_TF_QUICK_ENDS"
+_QUICK_SECONDS = 60
+_MAX_QUICK_ENDS = 5
 
 _CLUSTER = flags.DEFINE_string(
     "cluster",
@@ -27,6 +33,11 @@ _TASK_INDEX = flags.DEFINE_integer(
     "TF_CONFIG says.",
     lower_bound=0,
 )
+
+
+def has_cluster():
+    """Whether the flags or TF_CONFIG describe one."""
+    return _described() is not None
 
 
 def search_cluster():
@@ -85,24 +96,68 @@ def train_together(main):
         return
     index, _ = worker_address()
     workers = described["cluster"]["worker"]
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    start = time.monotonic()
     try:
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
             tf.train.ClusterSpec({"worker": workers}),
             task_type="worker",
             task_id=index,
             rpc_layer="grpc",
+            num_accelerators={"GPU": gpus},
         )
+        console.say(f"Waiting for all machines: {', '.join(workers)}")
         together = tf.distribute.MultiWorkerMirroredStrategy(resolver)
         main((together, index == 0))
-    except (
+        _meet(together)
+    except tf.errors.OpError as error:
+        if not _is_loss(error):
+            raise
+        _start_anew(error, time.monotonic() - start)
+
+
+def _meet(distribution):
+    """Waits until all processes are here: the first may have to write."""
+    tf.function(
+        lambda: distribution.reduce(
+            tf.distribute.ReduceOp.SUM,
+            distribution.run(lambda: tf.constant(1)),
+            axis=None,
+        )
+    )()
+
+
+def _is_loss(error):
+    """Whether an error tells that another machine is gone."""
+    kinds = (
         tf.errors.UnavailableError,
         tf.errors.AbortedError,
         tf.errors.CancelledError,
         tf.errors.DeadlineExceededError,
-        tf.errors.InternalError,
-    ):
-        console.say("Lost another machine; starting anew.")
-        os.execv(sys.executable, sys.orig_argv)
+        tf.errors.FailedPreconditionError,  # It is back already.
+    )
+    return isinstance(error, kinds) or (
+        isinstance(error, tf.errors.InternalError)
+        and ("ollective" in str(error) or "/job:" in str(error))
+    )
+
+
+def _start_anew(error, lived):
+    """Starts this process again; gives up if that does not help.
+
+    Args:
+        error: what ended it.
+        lived: seconds since it began.
+    """
+    quick = int(os.environ.get(_QUICK_ENDS, "0")) + 1
+    if lived > _QUICK_SECONDS:
+        quick = 0
+    if quick > _MAX_QUICK_ENDS:
+        raise error
+    os.environ[_QUICK_ENDS] = str(quick)
+    first = next(iter(str(error).splitlines()), "")[:200]
+    console.say(f"Lost another machine; starting anew. ({first})")
+    os.execv(sys.executable, sys.orig_argv)
 
 
 def _described():

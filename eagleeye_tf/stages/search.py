@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import tensorflow as tf
 from absl import flags
 
 from eagleeye_tf.candidates import cluster as cluster_lib
@@ -132,11 +133,13 @@ def search(job):
     With a cluster, a process of its own leads the search, since connecting
     takes all variables away; its log is then taken over.
     """
-    if machines.search_cluster() is not None:
+    if machines.has_cluster():
         command = [sys.executable, "-m", "eagleeye_tf.search", *sys.argv[1:]]
         code = subprocess.run(command, check=False).returncode
+        if code < 0:
+            console.say(f"The search was ended by signal {-code}.")
         if code:
-            sys.exit(code)  # It said why.
+            sys.exit(abs(code))
     return _search(job, cluster=None)
 
 
@@ -193,6 +196,8 @@ def _summary(result, settings):
 
 
 def main():
+    if machines.has_cluster():  # A worker of this machine may need them.
+        tf.config.set_visible_devices([], "GPU")
     job = common.open_job()
     try:
         result = _search(job, machines.search_cluster())

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 
 from eagleeye_tf import errors
 
@@ -12,7 +13,9 @@ def write_text(path, text):
     """Writes a file; readers see the old content or the new one."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
+    # Processes of several machines may write the same file.
+    own = f"{socket.gethostname()}.{os.getpid()}"
+    temporary = path.with_name(f"{path.name}.{own}.tmp")
     temporary.write_text(text)
     os.replace(temporary, path)
 
@@ -74,7 +77,7 @@ def claim(directory, settings):
     known = read_json(path)
     if known is None:
         write_json(path, settings)
-        return
+        known = read_json(path)  # Perhaps another process was first.
     require_same(directory, known, settings, {*known, *settings})
 
 

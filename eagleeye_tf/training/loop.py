@@ -94,7 +94,7 @@ def fit(
     step = _train_step(
         model, optimizer, objective, settings, distribution, spec
     )
-    seconds = checkpoint_seconds if leads else math.inf
+    seconds = checkpoint_seconds if leads else None
     records = _Records(directory, model, optimizer, seconds)
     _require_same_place(records, distribution)
     for epoch in range(len(records.epochs), settings.epochs):
@@ -264,7 +264,7 @@ class _Records:
         directory = pathlib.Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         self._log = directory / "epochs.jsonl"
-        self._seconds = seconds  # Infinite for who does not write.
+        self._seconds = seconds  # None for who only reads.
         self._place = {  # Where the run is, as part of the checkpoint.
             "epochs": tf.Variable(0, dtype=tf.int64, trainable=False),
             "step": tf.Variable(0, dtype=tf.int64, trainable=False),
@@ -285,7 +285,14 @@ class _Records:
         self.epochs = []
         if self._manager.latest_checkpoint:
             self._manager.restore_or_initialize()
-            self.epochs = self._read()[: int(self._place["epochs"].numpy())]
+            done = int(self._place["epochs"].numpy())
+            self.epochs = self._read()[:done]
+            if len(self.epochs) < done:
+                raise errors.InputError(
+                    f"{self._log} tells of {len(self.epochs)} epochs, the "
+                    f"checkpoint beside it of {done}: restore the file, or "
+                    "remove the folder to start again."
+                )
         self.step = int(self._place["step"].numpy())
         self._loss = float(self._place["loss"].numpy())
         self._saved = time.monotonic()
@@ -299,6 +306,8 @@ class _Records:
         """Counts a step; now and then a checkpoint remembers it."""
         self.step += 1
         self._loss += loss
+        if self._seconds is None:
+            return
         if time.monotonic() - self._saved >= self._seconds:
             self._save()
 
@@ -306,7 +315,7 @@ class _Records:
         """Logs an epoch, then checkpoints it: only then does it count."""
         self.epochs.append(epoch)
         self.step, self._loss = 0, 0.0
-        if math.isinf(self._seconds):
+        if self._seconds is None:
             return
         temporary = self._log.with_suffix(".tmp")
         lines = (json.dumps(dataclasses.asdict(e)) for e in self.epochs)

@@ -6,6 +6,7 @@ import toys
 
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.candidates import evaluators
+from eagleeye_tf.candidates import racing
 from eagleeye_tf.candidates.open_evaluator import OpenEvaluator
 from eagleeye_tf.candidates.rebuilt_evaluator import RebuiltEvaluator
 from eagleeye_tf.models import zoo
@@ -103,3 +104,25 @@ def test_moving_average_is_used():
     means = [np.asarray(features(x[a : a + 8])).mean((0, 1, 2)) for a in (0, 8)]
     expected = 0.25 * means[0] + 0.5 * means[1]
     np.testing.assert_allclose(trial.moments["bn0"].mean, expected, rtol=1e-4)
+
+
+def test_catching_up_repeats_the_same_arithmetic():
+    """A killed race has lost the statistics, which must be the same again."""
+    model = zoo.build("resnet20", (32, 32, 3), 4, width=0.25)
+    toys.scramble(model)
+    pruner, quick, _ = made(model)
+    rungs = [
+        racing.Rung(1, 8, 0),
+        racing.Rung(1, 12, 8),
+        racing.Rung(1, 16, 24),
+    ]
+    trials = [quick.start(pruner.strategy(0.3)) for _ in range(2)]
+    for number in (1, 2, 3):
+        list(quick.advance(trials[:1], rungs[:number], vanilla=False))
+    list(quick.advance(trials[1:], rungs, vanilla=False))
+    for path, moments in trials[0].moments.items():
+        for statistic in ("mean", "variance"):
+            np.testing.assert_array_equal(
+                getattr(moments, statistic),
+                getattr(trials[1].moments[path], statistic),
+            )

@@ -100,9 +100,13 @@ def test_logs_of_one_search_are_merged_by_concatenation(tmp_path):
 
 def test_torn_header(tmp_path):
     path = tmp_path / "log.jsonl"
-    path.write_text('{"schema": 1, "mo')
+    path.write_text(f'{{"schema": {log.SCHEMA}, "mo')
     write(path, candidate(0))
     assert len(path.read_text().splitlines()) == 2
+    path.write_text("my notes")  # No log at all.
+    with pytest.raises(errors.InputError, match="Line 1"):
+        write(path, candidate(0))
+    assert path.read_text() == "my notes"
 
 
 @pytest.mark.parametrize("key", ["model", "seed"])

@@ -96,6 +96,11 @@ def test_rungs_by_hand():
     ]
     rungs = racing.race(1000, Ledger(), batch_size=128)
     assert [rung.candidates for rung in rungs] == [1000, 125, 32]
+    # One batch holds them all.
+    assert racing.race(100, Ledger(), batch_size=2048) == [
+        racing.Rung(100, 1200, 0),
+        racing.Rung(13, 1200, 2000),
+    ]
     # Few candidates need no race; without BN there is no calibration pass.
     assert racing.race(6, Ledger(), 128) == racing.full(6, Ledger())
     plain = Ledger()

@@ -105,29 +105,42 @@ def test_workers_die_pause_and_come_late(workers, tmp_path):
     assert alone.returncode == 0, alone.stderr
     workers.wait_for(0)
     workers.wait_for(1)
-    chief = subprocess.Popen(
-        workers.search(tmp_path / "b"),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+
+    def lead():
+        return subprocess.Popen(
+            workers.search(tmp_path / "b"),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    chief = lead()
     log = tmp_path / "b" / "search" / "log.jsonl"
     wait_until(lambda: log.exists() and log.read_text().count("\n") > 5, chief)
+    chief.kill()
+    chief.communicate()
+    chief = lead()
+    logged = log.read_text().count("\n")
+    wait_until(lambda: log.read_text().count("\n") > logged, chief)
     workers.signal(0, signal.SIGSTOP)
     workers.signal(1, signal.SIGKILL)
     workers.start(2)
     workers.wait_for(2)
+    time.sleep(7)  # The chief looks for new ones every five seconds.
     workers.signal(0, signal.SIGCONT)
     out, err = chief.communicate(timeout=240)
     assert chief.returncode == 0, err
     assert table(out) == table(alone.stdout)
-    assert "Connected to 2 of 3 workers." in out
+    assert "Workers have come. Connecting anew." in out
+    assert out.count("Connected to 2 of 3 workers.") == 2
     # Each candidate is logged once for each rung.
     lines = [json.loads(line) for line in log.read_text().splitlines()[1:]]
     seen = [(x["index"], x["calibration_total"], x["total"]) for x in lines]
     assert len(seen) == len(set(seen)) == 60 + 8 + 6
-    # A killed chief goes on from its log, and has nothing left to do.
+    # A finished search needs no worker.
+    for index in (0, 2):
+        workers.signal(index, signal.SIGKILL)
     again = subprocess.run(
         workers.search(tmp_path / "b"), cwd=ROOT, capture_output=True, text=True
     )
