@@ -119,7 +119,8 @@ class JsonLog(abc.ABC):
             return
         header, *lines = self._parse(whole)
         self._check_header(header)
-        self._file.truncate(len(whole))
+        if self.torn:
+            self._file.truncate(len(whole))
         for number, record in enumerate(lines, start=2):
             if record == header:  # Several logs of one search, concatenated.
                 continue
