@@ -50,7 +50,7 @@ def search_cluster():
     if described is None:
         return None
     logging.set_verbosity(logging.FATAL)  # Lost workers are no errors.
-    chief = described["cluster"].get("chief", ["127.0.0.1:0"])[0]
+    chief = (described["cluster"].get("chief") or ["127.0.0.1:0"])[0]
     return cluster_lib.Cluster(
         described["cluster"]["worker"],
         host=chief.rpartition(":")[0],
@@ -72,7 +72,7 @@ def worker_address():
         )
     workers = described["cluster"]["worker"]
     index = described["index"]
-    if index is None or not 0 <= index < len(workers):
+    if not isinstance(index, int) or not 0 <= index < len(workers):
         raise errors.InputError(
             f"The cluster has {len(workers)} workers: give --task_index from "
             f"0 to {len(workers) - 1}. Received: {index}."
@@ -171,7 +171,7 @@ def _described():
     described = _parsed(config, "TF_CONFIG")
     if not isinstance(described, dict) or "cluster" not in described:
         raise _misdescribed("TF_CONFIG", described)
-    task = described.get("task", {})
+    task = described.get("task") or {}
     index = _TASK_INDEX.value
     if index is None and task.get("type") == "worker":
         index = task.get("index")
@@ -200,7 +200,7 @@ def _checked(jobs, where):
     workers = jobs.get("worker") if isinstance(jobs, dict) else None
     if not isinstance(workers, list) or not workers:
         raise _misdescribed(where, jobs)
-    for address in [*workers, *jobs.get("chief", [])]:
+    for address in [*workers, *(jobs.get("chief") or [])]:
         _, colon, port = str(address).rpartition(":")
         if not colon or not port.isdecimal():
             raise errors.InputError(

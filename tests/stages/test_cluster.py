@@ -221,6 +221,15 @@ def test_machines_train_together(tmp_path, victim):
         ('{"cluster": {"worker": ["a"]}}', "is host:port. Received: 'a'"),
         ('{"cluster": {"worker": ["a:1"]}}', "from 0 to 0. Received: None"),
         (
+            '{"cluster": {"worker": ["a:1"], "chief": []}, "task": null}',
+            "from 0 to 0. Received: None",
+        ),
+        (
+            '{"cluster": {"worker": ["a:1"]},'
+            ' "task": {"type": "worker", "index": "0"}}',
+            "from 0 to 0. Received: 0",
+        ),
+        (
             '{"cluster": {"worker": ["a:1"]},'
             ' "task": {"type": "worker", "index": 3}}',
             "from 0 to 0. Received: 3",
