@@ -56,38 +56,6 @@ def grouped():
     return keras.Model(image, layers.Dense(4)(layers.Flatten()(x)))
 
 
-@graph({"a": 6, "tail/c": 5})
-def nested():
-    """Cut channels enter nested models; one of them is called twice."""
-    inner_image = keras.Input((8, 8, 6), name="inner_image")
-    x = layers.Conv2D(6, 3, padding="same", name="inside")(inner_image)
-    inner = keras.Model(inner_image, layers.ReLU()(x), name="inner")
-    tail = keras.Sequential(
-        [layers.Conv2D(5, 3, name="c"), keras.Sequential([layers.ReLU()])],
-        name="tail",
-    )
-    image = keras.Input((8, 8, 3))
-    x = layers.Conv2D(6, 3, padding="same", name="a")(image)
-    x = tail(inner(inner(x)))
-    return keras.Model(image, layers.Dense(4)(layers.Flatten()(x)))
-
-
-@graph({"first": 6, "second": 6, "inner/from_one": 4})
-def dict_inputs():
-    """A nested model takes a dictionary, in another order than sorted."""
-    one = keras.Input((8, 8, 6), name="x1")
-    two = keras.Input((8, 8, 6), name="x2")
-    joined = layers.Concatenate()(
-        [layers.Conv2D(4, 1, name="from_one")(one), two]
-    )
-    inner = keras.Model({"x1": one, "x2": two}, joined, name="inner")
-    image = keras.Input((8, 8, 3))
-    first = layers.Conv2D(6, 3, padding="same", name="first")(image)
-    second = layers.Conv2D(6, 3, padding="same", name="second")(image)
-    x = layers.Flatten()(inner({"x2": second, "x1": first}))
-    return keras.Model(image, layers.Dense(4)(x))
-
-
 @graph({"a": 8})
 def broadcasts():
     """One-channel operands: along space, along channels, of other axes."""
