@@ -15,6 +15,13 @@ import time
 
 import tensorflow as tf
 
+# What TensorFlow raises when another process is gone.
+LOSSES = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+)
+
 _PROBE_SECONDS = 5.0
 _WAIT_SECONDS = 0.2
 _SLOW_SECONDS = 30.0
@@ -204,14 +211,8 @@ def _start(work, item, place, done):
 
 def _is_loss(error):
     """Whether an error is that of a worker which is gone."""
-    return isinstance(
-        error,
-        (
-            tf.errors.UnavailableError,
-            tf.errors.AbortedError,
-            tf.errors.CancelledError,
-        ),
-    ) or "Unable to find the relevant tensor remote_handle" in str(error)
+    text = "Unable to find the relevant tensor remote_handle"
+    return isinstance(error, LOSSES) or text in str(error)
 
 
 def _answers(address):

@@ -115,10 +115,8 @@ class Evaluator(abc.ABC):
         """
         for first in range(0, len(trials), self.width):
             heat = trials[first : first + self.width]
-            for place, answers in enumerate(
-                self._advance(heat, rungs, vanilla), start=first
-            ):
-                yield place, answers
+            answers = self._advance(heat, rungs, vanilla)
+            yield from enumerate(answers, start=first)
 
     def _advance(self, heat, rungs, vanilla):
         """`advance` for at most `width` trials; list of `Answers`."""

@@ -10,8 +10,31 @@ from eagleeye_tf.candidates import scoring
 from eagleeye_tf.candidates.evaluator import Evaluator
 
 
-class OpenEvaluator(Evaluator):
-    """All candidates run through functions that are traced once.
+class TracedEvaluator(Evaluator):
+    """Candidates are arguments of functions: weights and widths.
+
+    Args:
+        open_network: an `OpenNetwork` without obstacle.
+        *arguments: as for `Evaluator`.
+    """
+
+    def __init__(self, open_network, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._open = open_network
+
+    def _network(self, trial, adapted=False):
+        """(weights, widths) of a trial, with its own BN statistics or not."""
+        if trial.network is None:
+            keep = self.pruner.keeper(trial.strategy)
+            trial.network = self._open.cut(keep)
+        weights, counts = trial.network
+        if adapted:
+            weights = self._open.with_statistics(weights, trial.moments)
+        return weights, counts
+
+
+class OpenEvaluator(TracedEvaluator):
+    """The functions run on devices of this machine.
 
     Args:
         open_network: an `OpenNetwork` without obstacle.
@@ -21,8 +44,7 @@ class OpenEvaluator(Evaluator):
     """
 
     def __init__(self, open_network, devices, *arguments, **options):
-        super().__init__(*arguments, **options)
-        self._open = open_network
+        super().__init__(open_network, *arguments, **options)
         self._devices = tuple(devices)
         self.width = len(self._devices)
         images, _ = self._sub_validation
@@ -56,12 +78,6 @@ class OpenEvaluator(Evaluator):
                 found.append((scoring.hits(answers, labels), observed))
         return found
 
-    def _network(self, trial):
-        if trial.network is None:
-            keep = self.pruner.keeper(trial.strategy)
-            trial.network = self._open.cut(keep)
-        return trial.network
-
     def _arguments(self, networks):
         """Arguments for all devices; idle ones repeat the first candidate."""
         idle = self.width - len(networks)
@@ -85,15 +101,7 @@ class OpenEvaluator(Evaluator):
         return correct.tolist()
 
     def _count(self, trials, part, adapted):
-        networks = [self._network(trial) for trial in trials]
-        if adapted:
-            networks = [
-                (self._open.with_statistics(weights, trial.moments), counts)
-                for (weights, counts), trial in zip(
-                    networks, trials, strict=True
-                )
-            ]
-        arguments = self._arguments(networks)
+        arguments = self._arguments([self._network(t, adapted) for t in trials])
         batches = self._batches(self._sub_validation, part)
         found = [self._scoring(*batch, *arguments) for batch in batches]
         return [

@@ -17,7 +17,7 @@ from eagleeye_tf import errors
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import scoring
-from eagleeye_tf.candidates.evaluator import Evaluator
+from eagleeye_tf.candidates.open_evaluator import TracedEvaluator
 
 _IDENTITY = "identity.json"
 _LABEL_BYTES = 8
@@ -54,7 +54,7 @@ def _identity(calibration, sub_validation):
     }
 
 
-class RemoteEvaluator(Evaluator):
+class RemoteEvaluator(TracedEvaluator):
     """Candidates run on the workers of a cluster.
 
     Args:
@@ -65,8 +65,7 @@ class RemoteEvaluator(Evaluator):
     """
 
     def __init__(self, open_network, cluster, *arguments, **options):
-        super().__init__(*arguments, **options)
-        self._open = open_network
+        super().__init__(open_network, *arguments, **options)
         self._cluster = cluster
         self._identity = _identity(self._calibration, self._sub_validation)
         self._functions = {}
@@ -78,12 +77,6 @@ class RemoteEvaluator(Evaluator):
             return answers
 
         return self._cluster.map(work, trials)
-
-    def _network(self, trial):
-        if trial.network is None:
-            keep = self.pruner.keeper(trial.strategy)
-            trial.network = self._open.cut(keep)
-        return trial.network
 
     def _calibrate(self, trials, part):
         (trial,) = trials
@@ -98,9 +91,7 @@ class RemoteEvaluator(Evaluator):
 
     def _count(self, trials, part, adapted):
         (trial,) = trials
-        weights, counts = self._network(trial)
-        if adapted:
-            weights = self._open.with_statistics(weights, trial.moments)
+        weights, counts = self._network(trial, adapted)
         correct, _ = self._call("sub_validation", part, counts, weights)
         return [int(correct.sum())]
 

@@ -21,7 +21,10 @@ from eagleeye_tf.deployment import saved_model
 from eagleeye_tf.models import zoo
 from eagleeye_tf.pruning import network
 from eagleeye_tf.stages import console
+from eagleeye_tf.stages import devices
 from eagleeye_tf.stages import workdir as workdir_lib
+
+flags.adopt_module_key_flags(devices)
 
 _MODEL = flags.DEFINE_string(
     "model",
@@ -84,13 +87,6 @@ _AUGMENTATION = flags.DEFINE_enum(
     None,
     images_lib.AUGMENTATIONS,
     "How training images vary; by default what suits the data set.",
-)
-_NUM_REPLICAS = flags.DEFINE_integer(
-    "num_replicas",
-    None,
-    "Devices that work side by side: by default all GPUs, or the CPU. Where "
-    "there is no GPU, so many logical CPUs are made.",
-    lower_bound=1,
 )
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size",
@@ -248,12 +244,7 @@ def open_job(several_machines=None):
     import_custom_modules()
     path = pathlib.Path(_WORKDIR.value)
     _require_writable(path)
-    if several_machines and _NUM_REPLICAS.value is not None:
-        raise errors.InputError(
-            "--num_replicas goes with a single machine; of several all GPUs "
-            "are used. Choose with CUDA_VISIBLE_DEVICES."
-        )
-    devices, leads = several_machines or (distribution(), True)
+    distribution, leads = several_machines or (devices.distribution(), True)
     source = sources.open_source(_DATASET.value, _DATA_DIR.value)
     data = splits.split(
         source,
@@ -267,7 +258,7 @@ def open_job(several_machines=None):
     return Job(
         workdir=path,
         data=dataclasses.replace(data, cache=path / "cache"),
-        distribution=devices,
+        distribution=distribution,
         batch_size=BATCH_SIZE.value,
         seed=SEED.value,
         leads=leads,
@@ -311,41 +302,6 @@ def import_custom_modules():
                 f"--custom_modules: Python cannot import {name!r} "
                 f"({type(error).__name__}: {error}). Give the names of "
                 "modules on the path or in the present folder, without .py."
-            ) from error
-
-
-def distribution():
-    """`MirroredStrategy` over `--num_replicas` GPUs, or logical CPUs.
-
-    Raises:
-        InputError: if there are fewer GPUs.
-    """
-    gpus = tf.config.get_visible_devices("GPU")
-    count = _NUM_REPLICAS.value or max(len(gpus), 1)
-    if gpus and count > len(gpus):
-        raise errors.InputError(
-            f"--num_replicas={count} is more than the {len(gpus)} GPUs of "
-            "this machine: give at most that."
-        )
-    if not gpus:
-        _require_cpus(count)
-    kind = "GPU" if gpus else "CPU"
-    devices = [f"/{kind}:{number}" for number in range(count)]
-    return tf.distribute.MirroredStrategy(devices)
-
-
-def _require_cpus(count):
-    (cpu,) = tf.config.list_physical_devices("CPU")
-    made = tf.config.get_logical_device_configuration(cpu) or [None]
-    if len(made) < count:
-        try:
-            tf.config.set_logical_device_configuration(
-                cpu, [tf.config.LogicalDeviceConfiguration()] * count
-            )
-        except RuntimeError as error:
-            raise errors.InputError(
-                f"--num_replicas={count} must be known before TensorFlow "
-                f"starts, which has {len(made)} here."
             ) from error
 
 

@@ -13,6 +13,7 @@ from absl import logging
 from eagleeye_tf import errors
 from eagleeye_tf.candidates import cluster as cluster_lib
 from eagleeye_tf.stages import console
+from eagleeye_tf.stages import devices
 
 # How often a process that lost another one and starts anew may end quickly.
 _QUICK_ENDS = "EAGLEEYE_TF_QUICK_ENDS"
@@ -94,6 +95,7 @@ def train_together(main):
     if described is None:
         main(None)
         return
+    devices.refuse_num_replicas()
     index, _ = worker_address()
     workers = described["cluster"]["worker"]
     gpus = len(tf.config.list_physical_devices("GPU"))
@@ -130,9 +132,7 @@ def _meet(distribution):
 def _is_loss(error):
     """Whether an error tells that another machine is gone."""
     kinds = (
-        tf.errors.UnavailableError,
-        tf.errors.AbortedError,
-        tf.errors.CancelledError,
+        *cluster_lib.LOSSES,
         tf.errors.DeadlineExceededError,
         tf.errors.FailedPreconditionError,  # It is back already.
     )

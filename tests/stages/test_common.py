@@ -12,6 +12,7 @@ import eagleeye_tf as ee
 from eagleeye_tf import errors
 from eagleeye_tf.models import zoo
 from eagleeye_tf.stages import common
+from eagleeye_tf.stages import devices
 from eagleeye_tf.stages import export  # noqa: F401  (defines flags)
 from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import search
@@ -207,12 +208,12 @@ def test_training_a_file_is_refused(set_flags, tmp_path):
 
 def test_replicas_are_made_before_tensorflow_starts(set_flags):
     set_flags()
-    assert common.distribution().num_replicas_in_sync == 1
+    assert devices.distribution().num_replicas_in_sync == 1
     set_flags(num_replicas=2)  # As `conftest.py` has it.
-    assert common.distribution().num_replicas_in_sync == 2
+    assert devices.distribution().num_replicas_in_sync == 2
     set_flags(num_replicas=3)
     with refused("--num_replicas=3 .* has 2 here"):
-        common.distribution()
+        devices.distribution()
 
 
 @pytest.mark.parametrize(
