@@ -9,6 +9,7 @@ connection within a process crashed TensorFlow 2.21.)
 
 import functools
 import queue
+import re
 import socket
 import threading
 import time
@@ -20,6 +21,13 @@ LOSSES = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
+)
+# And what it says where a worker came back so quickly that nobody noticed.
+_LOSS_TEXTS = (
+    "Unable to find the relevant tensor remote_handle",
+    "Primary device is not remote",
+    "unknown device",
+    "nor a name of a function registered",
 )
 
 _PROBE_SECONDS = 5.0
@@ -39,18 +47,19 @@ class Cluster:
 
     Args:
         addresses: list of "host:port", one for each worker.
-        host: name or address under which workers reach the chief.
+        host: name or address under which workers reach the chief; None for
+            the one from which it reaches the first of them.
         on_event: function of a line of text for the user; None for silence.
     """
 
-    def __init__(self, addresses, host="127.0.0.1", on_event=None):
+    def __init__(self, addresses, host=None, on_event=None):
         self._addresses = list(addresses)
         self._host = host
         self._on_event = on_event or (lambda text: None)
         self._connected = []
         self._coordinator = None
         self._parameter_server = None
-        self._probed = 0.0
+        self._joined = threading.Event()
 
     def call(self, function, arguments):
         """Runs a `tf.function` on any worker; again if that one dies.
@@ -62,6 +71,9 @@ class Cluster:
 
         Returns:
             What it returns, tensors replaced by arrays.
+
+        Raises:
+            OpError: if a worker cannot compute it; names that worker.
         """
         for attempt in range(_ATTEMPTS):
             try:
@@ -69,8 +81,17 @@ class Cluster:
             except tf.errors.OpError as error:
                 # A worker can die between its answer and our fetching that.
                 if not _is_loss(error) or attempt == _ATTEMPTS - 1:
-                    raise
+                    raise self._naming_worker(error) from error
                 time.sleep(_WAIT_SECONDS)
+
+    def _naming_worker(self, error):
+        """The same error, its message led by the address of the worker."""
+        found = re.search(r"/job:worker/replica:\d+/task:(\d+)", str(error))
+        if not found:
+            return error
+        address = self._connected[int(found[1])]
+        text = error.message.strip()
+        return type(error)(None, None, f"Worker {address}: {text}")
 
     def map(self, work, items):
         """Runs `work(item)`, which may `call`, for several items at a time.
@@ -91,10 +112,9 @@ class Cluster:
         running = 0
         done = queue.Queue()
         limit = _CALLS_PER_WORKER * len(self._connected)
-        joining = False
         heard = time.monotonic()
         while waiting or running:
-            joining = joining or self._someone_joins()
+            joining = self._joined.is_set()
             if joining and not running:
                 raise ClusterChangedError("Workers have come.")
             while waiting and not joining and running < limit:
@@ -123,13 +143,13 @@ class Cluster:
         if lost and (all_of_them or len(lost) == len(self._connected)):
             raise ClusterChangedError(f"Lost {', '.join(lost)}.")
 
-    def _someone_joins(self):
-        """Whether a worker answers that is not connected; seldom looks."""
-        if time.monotonic() - self._probed < _PROBE_SECONDS:
-            return False
-        self._probed = time.monotonic()
-        others = (a for a in self._addresses if a not in self._connected)
-        return any(map(_answers, others))
+    def _watch(self):
+        """Waits for a worker that is not connected to answer."""
+        others = set(self._addresses) - set(self._connected)
+        while others and not any(map(_answers, others)):
+            time.sleep(_PROBE_SECONDS)
+        if others:
+            self._joined.set()
 
     def _connect(self):
         """Connects to all workers that answer; waits for a first one.
@@ -156,16 +176,15 @@ class Cluster:
         )
         slow.daemon = True
         slow.start()
-        address = f"{self._host}:{_free_port()}"
+        host = self._host or _own_address(found[0])
+        address = f"{host}:{_free_port()}"
         # TensorFlow asks for a parameter server; it holds nothing.
         self._parameter_server = tf.distribute.Server(
             {"ps": [address]}, job_name="ps", task_index=0
         )
         self._connected = found
         done = queue.Queue()
-        _start(
-            functools.partial(_coordinator, found, self._host), address, 0, done
-        )
+        _start(functools.partial(_coordinator, found, host), address, 0, done)
         while self._coordinator is None:
             try:
                 _, self._coordinator, error = done.get(timeout=_PROBE_SECONDS)
@@ -175,7 +194,8 @@ class Cluster:
             if error:
                 raise error
         slow.cancel()
-        self._probed = time.monotonic()
+        # Names of machines that are off can take long to look up.
+        threading.Thread(target=self._watch, daemon=True).start()
         self._on_event(
             f"Connected to {len(found)} of {len(self._addresses)} workers."
         )
@@ -211,17 +231,24 @@ def _start(work, item, place, done):
 
 def _is_loss(error):
     """Whether an error is that of a worker which is gone."""
-    text = "Unable to find the relevant tensor remote_handle"
-    return isinstance(error, LOSSES) or text in str(error)
+    return isinstance(error, LOSSES) or any(
+        text in str(error) for text in _LOSS_TEXTS
+    )
 
 
 def _answers(address):
-    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), _WAIT_SECONDS).close()
+        _own_address(address)
     except OSError:
         return False
     return True
+
+
+def _own_address(worker):
+    """The address of this machine towards a worker, which must answer."""
+    host, _, port = worker.rpartition(":")
+    with socket.create_connection((host, int(port)), _WAIT_SECONDS) as reached:
+        return reached.getsockname()[0]
 
 
 def _free_port():

@@ -7,11 +7,11 @@ and go on. Logs that belong to the same thing are merged by concatenating them.
 
 import abc
 import contextlib
-import fcntl
 import json
 import os
 
 from eagleeye_tf import errors
+from eagleeye_tf import locks
 
 
 class JsonLog(abc.ABC):
@@ -44,7 +44,7 @@ class JsonLog(abc.ABC):
         os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
         self._file = open(self._path, "a+b")
         try:
-            self._lock()
+            locks.take(self._file, self.what)
             self._read()
         except BaseException:
             self._file.close()
@@ -95,15 +95,6 @@ class JsonLog(abc.ABC):
                 f"{self._path} was removed or replaced while the {self.what} "
                 "was running, and its records with it; start again."
             )
-
-    def _lock(self):
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise errors.InputError(
-                f"Another {self.what} is writing {self._path}: wait for it, or "
-                "use another workdir."
-            ) from None
 
     def _read(self):
         self._file.seek(0)

@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import math
+import os
 import pathlib
+import tempfile
 
 import numpy as np
 import tensorflow as tf
@@ -34,8 +36,8 @@ class Data:
         augmentation: kind of augmentation of training images.
         central_crop: whether evaluation looks at the central part only.
         fingerprint: changes when the data set does.
-        cache: folder for decoded images that are too large for memory; None
-            to keep all of them in memory.
+        cache: folder on the disk for decoded images that are too large for
+            memory; None to keep all of them in memory.
     """
 
     name: str
@@ -58,8 +60,8 @@ class Data:
     def arrays(self, examples):
         """Un-augmented `(uint8 images, int64 labels)` as NumPy arrays.
 
-        They are decoded once. Images that would fill the memory are written
-        to a file in `cache`, and the array reads them from there.
+        They are decoded once. Images that would fill the memory are kept on
+        the disk of `cache`, and the array reads them from there.
 
         Raises:
             InputError: for an image that cannot be read.
@@ -80,8 +82,13 @@ class Data:
         if self.cache is None or math.prod(shape) <= _IN_MEMORY:
             return np.empty(shape, np.uint8)
         self.cache.mkdir(parents=True, exist_ok=True)
-        path = self.cache / f"images_{examples.start}_{examples.stop}.npy"
-        return np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+        # A file without a name: no other process can overwrite it, and the
+        # room is free again when the array is gone, whatever ends us.
+        with tempfile.TemporaryFile(dir=self.cache) as file:
+            if hasattr(os, "posix_fallocate"):  # Not on macOS.
+                # A full disk is an error now, a crash at the first access.
+                os.posix_fallocate(file.fileno(), 0, math.prod(shape))
+            return np.memmap(file, np.uint8, "w+", shape=shape)
 
     def batches(self, examples, batch_size):
         """Un-augmented batches (images, labels), the last may be smaller."""

@@ -14,7 +14,10 @@ from eagleeye_tf import errors
 
 
 def progress_bar(total, description, unit, initial=0):
-    """A tqdm bar with an ETA, on the terminal's error stream."""
+    """A tqdm bar with an ETA, on the terminal's error stream.
+
+    Where that is a file, a line every ten seconds is enough.
+    """
     return tqdm.tqdm(
         total=total,
         desc=description,
@@ -22,6 +25,7 @@ def progress_bar(total, description, unit, initial=0):
         initial=initial,
         dynamic_ncols=True,
         smoothing=0.1,
+        mininterval=0.1 if sys.stderr.isatty() else 10,
         delay=0.5,  # What fails at once shows its error alone.
     )
 

@@ -1,10 +1,12 @@
 """Training as the programs `train` and `finetune` share it."""
 
+import contextlib
 import dataclasses
 import functools
 
 from absl import flags
 
+from eagleeye_tf import locks
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import workdir
@@ -75,7 +77,11 @@ def fit(model, job, settings, directory, description, teacher=None):
         bar.refresh() if step == 0 else bar.update(0)
 
     validate = job.validator(model)
-    with bar, data.naming_unreadable():
+    # Of machines that train together, only the first writes.
+    lock = contextlib.nullcontext()
+    if job.leads:
+        lock = locks.of_folder(directory, "training")
+    with lock, bar, data.naming_unreadable():
         epochs = loop.fit(
             model,
             functools.partial(

@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import sys
 import time
 
 import tensorflow as tf
@@ -14,6 +13,7 @@ from eagleeye_tf import errors
 from eagleeye_tf.candidates import cluster as cluster_lib
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import devices
+from eagleeye_tf.stages import processes
 
 # How often a process that lost another one and starts anew may end quickly.
 _QUICK_ENDS = "EAGLEEYE_TF_QUICK_ENDS"
@@ -51,10 +51,10 @@ def search_cluster():
     if described is None:
         return None
     logging.set_verbosity(logging.FATAL)  # Lost workers are no errors.
-    chief = (described["cluster"].get("chief") or ["127.0.0.1:0"])[0]
+    chief = (described["cluster"].get("chief") or [""])[0]
     return cluster_lib.Cluster(
         described["cluster"]["worker"],
-        host=chief.rpartition(":")[0],
+        host=chief.rpartition(":")[0] or None,
         on_event=console.say,
     )
 
@@ -157,7 +157,7 @@ def _start_anew(error, lived):
     os.environ[_QUICK_ENDS] = str(quick)
     first = next(iter(str(error).splitlines()), "")[:200]
     console.say(f"Lost another machine; starting anew. ({first})")
-    os.execv(sys.executable, sys.orig_argv)
+    processes.start_anew()
 
 
 def _described():

@@ -2,8 +2,6 @@
 
 import dataclasses
 import operator
-import os
-import subprocess
 import sys
 
 import tensorflow as tf
@@ -17,6 +15,7 @@ from eagleeye_tf.reporting import tables
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import machines
+from eagleeye_tf.stages import processes
 from eagleeye_tf.stages import workdir
 
 _MACS = flags.DEFINE_float(
@@ -134,8 +133,7 @@ def search(job):
     takes all variables away; its log is then taken over.
     """
     if machines.has_cluster():
-        command = [sys.executable, "-m", "eagleeye_tf.search", *sys.argv[1:]]
-        code = subprocess.run(command, check=False).returncode
+        code = processes.run("eagleeye_tf.search", sys.argv[1:])
         if code < 0:
             console.say(f"The search was ended by signal {-code}.")
         if code:
@@ -196,6 +194,7 @@ def _summary(result, settings):
 
 
 def main():
+    processes.end_with_parent()
     if machines.has_cluster():  # A worker of this machine may need them.
         tf.config.set_visible_devices([], "GPU")
     job = common.open_job()
@@ -203,5 +202,5 @@ def main():
         result = _search(job, machines.search_cluster())
     except cluster_lib.ClusterChangedError as change:
         console.say(f"{change} Connecting anew.")
-        os.execv(sys.executable, sys.orig_argv)
+        processes.start_anew()
     console.say(tables.search_summary(result))

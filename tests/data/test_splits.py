@@ -113,5 +113,7 @@ def test_images_that_fill_the_memory_lie_on_disk(data, tmp_path, monkeypatch):
     expected = data.arrays(data.sub_validation)
     np.testing.assert_array_equal(images, expected[0])
     np.testing.assert_array_equal(labels, expected[1])
-    (file,) = (tmp_path / "cache").iterdir()
-    assert file.stat().st_size >= 20 * 8 * 8 * 3
+    again = large.arrays(data.sub_validation)[0]
+    again[:] = 0  # Each has room of its own, and nothing is left lying.
+    np.testing.assert_array_equal(images, expected[0])
+    assert not list((tmp_path / "cache").iterdir())

@@ -160,9 +160,17 @@ def test_worker_with_other_images_is_refused(workers, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_ends_a_worker(workers):
+def test_worker_that_fails_is_named_and_ends_with_ctrl_c(workers, tmp_path):
     workers.start(0)
     workers.wait_for(0)
+    (tmp_path / "workers" / "worker_0" / "sub_validation").unlink()
+    done = subprocess.run(
+        workers.search(tmp_path / "b"), cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 3
+    assert "error: The system refused: Worker 127.0.0.1:" in done.stderr
+    assert "sub_validation" in done.stderr
+    assert "Traceback" not in done.stderr
     workers.signal(0, signal.SIGINT)
     assert workers.running[0].wait(timeout=20) == 130
 

@@ -11,6 +11,7 @@ from tests_data import write_numbered_folder
 
 import eagleeye_tf as ee
 from eagleeye_tf import errors
+from eagleeye_tf import locks
 from eagleeye_tf.data import sources
 from eagleeye_tf.data import splits
 from eagleeye_tf.stages import common
@@ -81,6 +82,14 @@ def test_one_replica_keeps_its_moving_average(tmp_path):
     images, _ = here.data.arrays(here.data.calibration)
     ee.adapt_batch_norm(model, images, 64)
     assert np.abs(statistics(model) - after).max() > 1e-3
+
+
+def test_two_do_not_train_in_one_folder(tmp_path):
+    here = job(tmp_path, tf.distribute.get_strategy())
+    model = toys.chain(classes=10)
+    with locks.of_folder(tmp_path, "training"):
+        with pytest.raises(errors.InputError, match="Another training"):
+            fitting.fit(model, here, SETTINGS, tmp_path, "Training")
 
 
 def test_unreadable_image_is_named(tmp_path):
