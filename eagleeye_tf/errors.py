@@ -1,4 +1,10 @@
-"""The one exception that means "the input, not the program, is wrong"."""
+"""Exceptions that users see, and what others' exceptions come to in a line."""
+
+import re
+
+# What TensorFlow says around the line that matters.
+_AROUND = (" ", "\t", "Graph execution error", "Detected at node", "<stack")
+_NAMES = re.compile(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*?\]")
 
 
 class InputError(ValueError):
@@ -15,3 +21,11 @@ class ExportError(RuntimeError):
 
 class VerificationError(RuntimeError):
     """A pruned network does not compute what it should."""
+
+
+def cause(error):
+    """The line of an exception's text that tells what is wrong."""
+    text = _NAMES.sub("", getattr(error, "message", None) or str(error))
+    lines = [x for x in text.splitlines() if x and not x.startswith(_AROUND)]
+    line = lines[0] if lines else text.strip()
+    return line.strip()[:300] or "no reason given"

@@ -16,6 +16,8 @@ import time
 
 import tensorflow as tf
 
+from eagleeye_tf import errors
+
 # What TensorFlow raises when another process is gone.
 LOSSES = (
     tf.errors.UnavailableError,
@@ -90,8 +92,8 @@ class Cluster:
         if not found:
             return error
         address = self._connected[int(found[1])]
-        text = error.message.strip()
-        return type(error)(None, None, f"Worker {address}: {text}")
+        text = f"Worker {address}: {errors.cause(error)}"
+        return type(error)(None, None, text)
 
     def map(self, work, items):
         """Runs `work(item)`, which may `call`, for several items at a time.

@@ -51,7 +51,7 @@ def run(main):
         except errors.InputError as error:
             _fail(str(error), 2)
         except tf.errors.ResourceExhaustedError as error:
-            cause = _first_line(error.message)
+            cause = errors.cause(error)
             is_disk = "space left" in cause or "quota" in cause.lower()
             way_out = (
                 "The disk is full: make room; the same command goes on."
@@ -62,17 +62,12 @@ def run(main):
         except (errors.ExportError, errors.VerificationError) as error:
             _fail(str(error), 4)
         except (OSError, tf.errors.OpError) as error:
-            _fail(f"The system refused: {_first_line(str(error))}", 3)
+            _fail(f"The system refused: {errors.cause(error)}", 3)
         except KeyboardInterrupt:
             _fail("Interrupted. The same command goes on from here.", 130)
 
     logging.set_verbosity(logging.ERROR)
     app.run(guarded)
-
-
-def _first_line(text):
-    lines = [line for line in str(text).splitlines() if line.strip()]
-    return lines[0][:300] if lines else "no reason given"
 
 
 def _fail(message, code):

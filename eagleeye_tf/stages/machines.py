@@ -155,8 +155,9 @@ def _start_anew(error, lived):
     if quick > _MAX_QUICK_ENDS:
         raise error
     os.environ[_QUICK_ENDS] = str(quick)
-    first = next(iter(str(error).splitlines()), "")[:200]
-    console.say(f"Lost another machine; starting anew. ({first})")
+    console.say(
+        f"Lost another machine; starting anew. ({errors.cause(error)})"
+    )
     processes.start_anew()
 
 

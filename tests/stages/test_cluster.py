@@ -64,6 +64,8 @@ class Workers:
             cwd=ROOT,
             stdout=log,
             stderr=subprocess.STDOUT,
+            # Background jobs of a shell ignore it, and so do their children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def wait_for(self, index):

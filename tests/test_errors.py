@@ -1,0 +1,29 @@
+import pytest
+import tensorflow as tf
+
+from eagleeye_tf import errors
+
+
+def read():
+    return tf.io.read_file("missing.txt")
+
+
+@pytest.mark.parametrize("function", [read, tf.function(read)])
+def test_cause_of_a_tensorflow_error_is_one_plain_line(function):
+    with pytest.raises(tf.errors.NotFoundError) as raised:
+        function()
+    assert "{{" in str(raised.value)
+    told = errors.cause(raised.value)
+    assert told == "missing.txt; No such file or directory"
+
+
+@pytest.mark.parametrize(
+    "error, told",
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError(), "no reason given"),
+        (RuntimeError("first\nsecond"), "first"),
+    ],
+)
+def test_cause_of_other_errors(error, told):
+    assert errors.cause(error).endswith(told)
