@@ -74,6 +74,20 @@ def race(num_candidates, evaluator, batch_size):
     return rungs
 
 
+def images(rungs):
+    """Images per candidate that a race shows, those shown twice twice.
+
+    Vanilla evaluation of who reaches the last rung included.
+    """
+    calibration = scored = shown = 0
+    for rung in rungs:
+        added = rung.calibration - calibration + rung.sub_validation - scored
+        shown += rung.candidates * added
+        calibration, scored = rung.calibration, rung.sub_validation
+    shown += rungs[-1].candidates * scored
+    return shown / rungs[0].candidates
+
+
 def run(proposals, evaluator, rungs, log=None, on_evaluation=None):
     """Lets candidates race.
 

@@ -6,6 +6,7 @@ among any part of them would have found. Both are logged, and go on where they
 were killed. Times are then taken side by side in one run.
 """
 
+import contextlib
 import dataclasses
 import resource
 import statistics
@@ -131,8 +132,10 @@ def main():
         _evaluate_all(bench, plain, rungs)
         found = _ranking(job, bench, plain.correct, rungs)
         found |= {"plain_seconds": statistics.median(plain.seconds.values())}
-    found |= _times(bench)
+    found |= _images(bench)
     found |= _kernels(bench)
+    found |= _times(bench)
+    found |= _shares(bench, found)
     found["peak_memory_mb"] = (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     )
@@ -265,8 +268,10 @@ def _times(bench):
         full.append(
             _seconds(bench, [proposal], racing.full(1, bench.evaluator))
         )
-    race = _seconds(bench, bench.proposals, bench.race(count)) / count
+    with _clocked(bench.evaluator) as phases:
+        race = _seconds(bench, bench.proposals, bench.race(count)) / count
     seconds = {
+        **{name: spent / count for name, spent in phases.items()},
         "seconds_plain": statistics.median(plain),
         "seconds_full": statistics.median(full),
         "seconds_race": race,
@@ -276,6 +281,64 @@ def _times(bench):
     )
     seconds["race_against_plain"] = seconds["seconds_plain"] / race
     return seconds
+
+
+@contextlib.contextmanager
+def _clocked(evaluator):
+    """Yields the seconds that an evaluator spends in its two passes."""
+    spent = {}
+
+    def clocked(name, method):
+        def call(*arguments, **options):
+            start = time.monotonic()
+            try:
+                return method(*arguments, **options)
+            finally:
+                spent[name] += time.monotonic() - start
+
+        return call
+
+    for method in ("calibrate", "count"):
+        name = f"seconds_race_{method}"
+        spent[name] = 0.0
+        setattr(evaluator, method, clocked(name, getattr(evaluator, method)))
+    try:
+        yield spent
+    finally:
+        for method in ("calibrate", "count"):
+            delattr(evaluator, method)
+
+
+def _images(bench):
+    """How many images a candidate sees on average, each way."""
+    count = len(bench.proposals)
+    plain = len(bench.plain_calibration[1]) + len(bench.sub_validation[1])
+    return {
+        "images_plain": plain,
+        "images_full": racing.images(racing.full(count, bench.evaluator)),
+        "images_race": racing.images(bench.race(count)),
+    }
+
+
+def _shares(bench, found):
+    """Where a candidate's time in a race goes, and how near the limit it is.
+
+    The limit: its images through networks that were built for them.
+    """
+    total = found["seconds_race"]
+    batches = found["images_race"] / bench.batch_size
+    cut = found["cut_and_first_batch_ms"] - found["batch_calibrated_ms"]
+    cut /= 1000
+    calibrate = found["seconds_race_calibrate"] - cut
+    count = found["seconds_race_count"]
+    return {
+        "share_cut": cut / total,
+        "share_calibrate": calibrate / total,
+        "share_score": count / total,
+        "share_other": 1 - (cut + calibrate + count) / total,
+        "race_against_forward_pass": total
+        / (batches * found["batch_static_ms"] / 1000),
+    }
 
 
 def _seconds(bench, proposals, rungs):

@@ -155,9 +155,7 @@ def _start_anew(error, lived):
     if quick > _MAX_QUICK_ENDS:
         raise error
     os.environ[_QUICK_ENDS] = str(quick)
-    console.say(
-        f"Lost another machine; starting anew. ({errors.cause(error)})"
-    )
+    console.say(f"Lost another machine; starting anew. ({errors.cause(error)})")
     processes.start_anew()
 
 

@@ -128,7 +128,7 @@ def test_the_best_go_on_and_see_everything_once(width):
             assert candidate.calibration_correct == 6 * (50 + index)
             assert candidate.score is None
     images = 40 * 600 + 10 * (600 + 500) + 6 * (1500 + 2000)
-    assert len(ledger.asked) == images
+    assert len(ledger.asked) == images == COUNT * racing.images(RUNGS)
 
 
 @pytest.mark.parametrize("width", [1, 4])

@@ -34,6 +34,15 @@ def test_measures_and_goes_on(set_flags, tmp_path, monkeypatch, capsys):
     assert found["race_against_plain"] == (
         found["seconds_plain"] / found["seconds_race"]
     )
+    # The race: 10 see 64 calibration images; 6 see 128 others, twice (vanilla).
+    assert found["images_plain"] == 96 + 128
+    assert found["images_full"] == 64 + 128 + 128
+    assert found["images_race"] == (10 * 64 + 6 * 128 + 6 * 128) / 10
+    shares = ("cut", "calibrate", "score", "other")
+    shares = {name: found[f"share_{name}"] for name in shares}
+    assert abs(sum(shares.values()) - 1) < 1e-9
+    assert shares["score"] > 0 and shares["other"] > 0
+    assert found["race_against_forward_pass"] > 0.5
     for name, lines in (("plain", 1 + 10), ("rungs", 1 + 3 * 10)):
         text = (folder / f"{name}.jsonl").read_text()
         assert text.count("\n") == lines
