@@ -86,7 +86,9 @@ _AUGMENTATION = flags.DEFINE_enum(
     "augmentation",
     None,
     images_lib.AUGMENTATIONS,
-    "How training images vary; by default what suits the data set.",
+    "How training images vary: not at all; by shifts of up to an eighth, with "
+    "every other image mirrored or not; or as random areas of 8 to 100 %, "
+    "mirrored. By default what suits the data set.",
 )
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size",

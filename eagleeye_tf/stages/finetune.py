@@ -21,15 +21,21 @@ _NUM_WINNERS = flags.DEFINE_integer(
     "num_winners", 1, "Candidates to fine-tune, best first.", lower_bound=1
 )
 _EPOCHS = flags.DEFINE_integer(
-    "epochs", 30, "Passes over the training images.", lower_bound=1
+    "epochs",
+    30,
+    "Passes over the training images in fine-tuning.",
+    lower_bound=1,
 )
 _LEARNING_RATE = flags.DEFINE_float(
-    "learning_rate", 0.01, "Highest learning rate.", lower_bound=1e-8
+    "learning_rate",
+    0.01,
+    "Highest learning rate of fine-tuning.",
+    lower_bound=1e-8,
 )
 _WEIGHT_DECAY = flags.DEFINE_float(
     "weight_decay",
     1e-4,
-    "Factor of the L2 penalty on kernels.",
+    "Factor of the L2 penalty on kernels in fine-tuning.",
     lower_bound=0.0,
 )
 _DISTILLATION_WEIGHT = flags.DEFINE_float(

@@ -92,9 +92,9 @@ _CALIBRATION = flags.DEFINE_enum(
 _CALIBRATION_MOMENTUM = flags.DEFINE_float(
     "calibration_momentum",
     0.9,
-    "Of the moving average, in [0, 1).",
+    "Of the moving average, in [0, 1): what each batch leaves of it.",
     lower_bound=0.0,
-    upper_bound=1.0,
+    upper_bound=0.999999,
 )
 
 

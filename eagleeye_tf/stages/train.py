@@ -13,19 +13,20 @@ from eagleeye_tf.training import schedules
 _EPOCHS = flags.DEFINE_integer(
     "train_epochs",
     350,
-    "Passes over the training images.",
+    "Passes over the training images, of a network given by name.",
     lower_bound=1,
 )
 _LEARNING_RATE = flags.DEFINE_float(
     "train_learning_rate",
     0.1,
-    "Highest learning rate.",
+    "Highest learning rate when a network given by name is trained.",
     lower_bound=1e-8,
 )
 _WEIGHT_DECAY = flags.DEFINE_float(
     "train_weight_decay",
     5e-4,
-    "Factor of the L2 penalty on kernels.",
+    "Factor of the L2 penalty on kernels when a network given by name is "
+    "trained.",
     lower_bound=0.0,
 )
 

@@ -1,4 +1,5 @@
 import dataclasses
+import pathlib
 import resource
 
 import keras
@@ -9,6 +10,8 @@ import toys
 import eagleeye_tf as ee
 from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import evaluator
+from eagleeye_tf.data import sources
+from eagleeye_tf.data import splits
 
 layers = keras.layers
 SETTINGS = ee.SearchSettings(
@@ -210,29 +213,28 @@ def test_fingerprint_sees_a_changed_weight(model):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("evaluation", ["race", "full"])
-def test_memory_does_not_grow(evaluation):
-    model = toys.chain(channels=(24, 32, 40))
-    generator = np.random.default_rng(0)
-    data = [
-        (
-            generator.integers(0, 256, (256, 8, 8, 3), np.uint8),
-            generator.integers(0, 4, 256),
-        )
-        for _ in range(2)
-    ]
-    peaks = []
+def test_nothing_grows_over_two_thousand_candidates(evaluation, tmp_path):
+    digits = splits.split(sources.open_source("digits"), (8, 8, 3), 256, 256)
+    used = []
 
-    def note(candidate, evaluations):
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        peaks.append(usage.ru_maxrss / 1024)
+    def note(*_):
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        files = len(list(pathlib.Path("/proc/self/fd").iterdir()))
+        threads = len(list(pathlib.Path("/proc/self/task").iterdir()))
+        used.append((memory, files, threads))
 
     result = ee.search(
-        model,
-        *data,
+        toys.chain(channels=(24, 32, 40), classes=10),
+        digits.arrays(digits.calibration),
+        digits.arrays(digits.sub_validation),
         ee.SearchSettings(
-            macs=0.5, tolerance=0.1, num_candidates=1000, evaluation=evaluation
+            macs=0.5, tolerance=0.1, num_candidates=2000, evaluation=evaluation
         ),
+        tmp_path / "log.jsonl",
         on_evaluation=note,
     )
-    assert len(result.candidates) == 1000
-    assert peaks[-1] - peaks[10] < 100
+    assert len(result.candidates) == 2000
+    growth = np.subtract(used[-1], used[10])
+    print("grown by MB, files, threads:", growth)
+    assert growth[0] < 100
+    assert growth[1] <= 2 and growth[2] <= 4

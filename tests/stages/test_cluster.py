@@ -37,8 +37,8 @@ def free_ports(count):
     return ports
 
 
-def wait_until(condition, process=None):
-    deadline = time.monotonic() + 120
+def wait_until(condition, process=None, seconds=120):
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         assert process is None or process.poll() is None
@@ -48,12 +48,12 @@ def wait_until(condition, process=None):
 class Workers:
     """Worker processes of one cluster, by their index."""
 
-    def __init__(self, folder, model, count):
+    def __init__(self, folder, flags, count):
         self.folder, self.running = folder, {}
         self.file = folder / "cluster.json"
         addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
         self.file.write_text(json.dumps({"worker": addresses}))
-        self.flags = [*FLAGS, f"--model={model}", f"--cluster={self.file}"]
+        self.flags = [*flags, f"--cluster={self.file}"]
 
     def start(self, index, *more):
         log = open(self.folder / f"worker_{index}.log", "w")
@@ -75,6 +75,11 @@ class Workers:
     def signal(self, index, number):
         os.kill(self.running[index].pid, number)
 
+    def end(self):
+        for process in self.running.values():
+            process.kill()
+            process.wait()
+
     def search(self, workdir):
         return command(
             "eagleeye_tf.search", *self.flags, f"--workdir={workdir}"
@@ -87,11 +92,9 @@ def workers(tmp_path):
     network = toys.chain(channels=(24,) * 4, classes=10)
     toys.scramble(network)
     network.save(model)
-    started = Workers(tmp_path, model, 3)
+    started = Workers(tmp_path, [*FLAGS, f"--model={model}"], 3)
     yield started
-    for process in started.running.values():
-        process.kill()
-        process.wait()
+    started.end()
 
 
 def table(text):
