@@ -61,17 +61,22 @@ def race(num_candidates, evaluator, batch_size):
         return everything
     calibration = evaluator.calibration_size
     part = _in_batches(evaluator.sub_validation_size / 4, batch_size)
-    first = min(_in_batches(_FIRST_IMAGES, batch_size), calibration)
     second = max(math.ceil(num_candidates * _SURVIVORS[0]), _FINALISTS)
     third = max(math.ceil(second * _SURVIVORS[1]), _FINALISTS)
     rungs = [
-        Rung(num_candidates, first, 0),
+        first_rung(num_candidates, evaluator, batch_size),
         Rung(second, calibration, part),
         dataclasses.replace(everything[0], candidates=third),
     ]
     if part >= evaluator.sub_validation_size:  # The second shows all.
         rungs[1:] = [dataclasses.replace(rungs[2], candidates=second)]
     return rungs
+
+
+def first_rung(num_candidates, evaluator, batch_size):
+    """The rung of the calibration pass's own accuracy."""
+    wanted = _in_batches(_FIRST_IMAGES, batch_size)
+    return Rung(num_candidates, min(wanted, evaluator.calibration_size), 0)
 
 
 def images(rungs):

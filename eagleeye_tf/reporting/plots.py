@@ -3,6 +3,9 @@
 import os
 
 from matplotlib import figure
+from matplotlib import ticker
+
+from eagleeye_tf.reporting import correlation as statistics
 
 
 def sensitivity(path, names, ratios, scores, full_score):
@@ -32,10 +35,70 @@ def sensitivity(path, names, ratios, scores, full_score):
     axes.set_xticks(places, names, rotation=90, fontsize=8)
     axes.set_ylabel("adaptive-BN score")
     axes.set_xlabel("channel group that is cut alone")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.yaxis.set_major_formatter(_percent)
     axes.grid(axis="y", alpha=0.3)
     drawing.legend(loc="outside upper center", ncols=5, fontsize=8)
     _write(drawing, path)
+
+
+def correlation(path, study):
+    """Draws accuracy after fine-tuning against each score before it.
+
+    Args:
+        path: file to write, `.png` or `.svg`.
+        study: a `study.Study`.
+    """
+    columns = 3
+    rows = -(-len(study.ways) // columns)
+    drawing = figure.Figure(figsize=(10.5, 3.4 * rows), layout="constrained")
+    grid = drawing.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes, (way, scores) in zip(grid.flat, study.ways.items(), strict=False):
+        axes.scatter(scores, study.accuracies, s=18, color="0.2", alpha=0.7)
+        agreement = statistics.kendall(scores, study.accuracies)
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
+        axes.set_title(f"{way}: Kendall τ {agreement:.2f}", fontsize=10)
+        if max(scores) <= 1:
+            axes.set_xlabel("score before fine-tuning")
+            axes.xaxis.set_major_formatter(_percent)
+        else:
+            axes.set_xlabel(f"{way} left, millions")
+            axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1e6:g}")
+        axes.yaxis.set_major_formatter(_percent)
+        axes.grid(alpha=0.3)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("test accuracy, fine-tuned")
+    for axes in list(grid.flat)[len(study.ways) :]:
+        axes.set_axis_off()
+    _write(drawing, path)
+
+
+def histograms(path, study):
+    """Draws how vanilla scores, adaptive ones and accuracies are spread.
+
+    Args:
+        path: file to write, `.png` or `.svg`.
+        study: a `study.Study`.
+    """
+    parts = {
+        "vanilla evaluation": study.ways["vanilla"],
+        "adaptive-BN evaluation": study.ways["adaptive BN"],
+        "fine-tuned, test set": study.accuracies,
+    }
+    drawing = figure.Figure(figsize=(10.5, 3.2), layout="constrained")
+    grid = drawing.subplots(1, len(parts), sharey=True)
+    for axes, (title, values) in zip(grid, parts.items(), strict=True):
+        axes.hist(values, bins=12, color="0.45", edgecolor="white")
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("accuracy")
+        axes.xaxis.set_major_formatter(_percent)
+        axes.yaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    grid[0].set_ylabel("candidates")
+    _write(drawing, path)
+
+
+def _percent(value, _):
+    """Labels of an axis whose values are shares."""
+    return f"{100 * value:.3g} %"
 
 
 def _write(drawing, path):

@@ -57,14 +57,7 @@ _DISTILLATION_TEMPERATURE = flags.DEFINE_float(
 def finetune(job):
     """Fine-tunes the winners; returns what `finetune/result.json` holds."""
     model, found = _searched(job)
-    settings = schedules.TrainingSettings(
-        epochs=_EPOCHS.value,
-        learning_rate=_LEARNING_RATE.value,
-        weight_decay=_WEIGHT_DECAY.value,
-        distillation_weight=_DISTILLATION_WEIGHT.value,
-        distillation_temperature=_DISTILLATION_TEMPERATURE.value,
-        **fitting.shared_settings(job),
-    )
+    settings = training_settings(job)
     pruner = rebuild.Pruner(
         model, found["settings"]["importance"], found["settings"]["round_to"]
     )
@@ -77,6 +70,18 @@ def finetune(job):
     result = {"best": best["rank"], "winners": results}
     job.write_json(job.workdir / "finetune" / "result.json", result)
     return result
+
+
+def training_settings(job):
+    """The `TrainingSettings` of fine-tuning that the flags describe."""
+    return schedules.TrainingSettings(
+        epochs=_EPOCHS.value,
+        learning_rate=_LEARNING_RATE.value,
+        weight_decay=_WEIGHT_DECAY.value,
+        distillation_weight=_DISTILLATION_WEIGHT.value,
+        distillation_temperature=_DISTILLATION_TEMPERATURE.value,
+        **fitting.shared_settings(job),
+    )
 
 
 def _searched(job):
@@ -124,31 +129,13 @@ def _directory(job, index):
 
 def _finetune_one(job, pruner, candidate, rank, settings):
     directory = _directory(job, candidate.index)
-    fitting.claim(
-        directory,
-        job,
-        settings,
-        kept=candidate.kept,
-        model_fingerprint=engine.model_fingerprint(pruner.graph.model),
-    )
+    _claim(directory, job, pruner, candidate, settings)
     known = workdir.read_json(directory / "result.json")
     if known is not None:
         console.say(f"Fine-tuned before: {directory / 'model.keras'}")
         return {**known, "rank": rank}
-    keras.utils.set_random_seed(job.seed)  # Of Dropout.
-    with job.distribution.scope():
-        model = pruner.prune(candidate.strategy)
-    images, _ = job.data.arrays(job.data.calibration)
-    adaptive_bn.adapt_batch_norm(
-        model, images, job.batch_size, job.own_distribution
-    )
-    epochs = fitting.fit(
-        model,
-        job,
-        settings,
-        directory,
-        f"Fine-tuning {rank}",
-        teacher=pruner.graph.model,
+    model, epochs = tune(
+        job, pruner, candidate, directory, settings, f"Fine-tuning {rank}"
     )
     job.save_model(model, directory / "model.keras")
     last = epochs[-1]
@@ -166,6 +153,50 @@ def _finetune_one(job, pruner, candidate, rank, settings):
         f"{last.correct / last.total:.2%} on sub-validation."
     )
     return result
+
+
+def tune(job, pruner, candidate, directory, settings, description):
+    """Builds a candidate and fine-tunes it, or goes on where it was.
+
+    Args:
+        job: a `common.Job`.
+        pruner: the `rebuild.Pruner` of the whole network, which is also the
+            teacher.
+        candidate: a `log.Candidate`.
+        directory: where checkpoints and `epochs.jsonl` go.
+        settings: `TrainingSettings`.
+        description: for the progress bar.
+
+    Returns:
+        (the fine-tuned `keras.Model`, list of `loop.Epoch`).
+
+    Raises:
+        InputError: see `loop.fit`; also if `directory` belongs to something
+            else.
+    """
+    _claim(directory, job, pruner, candidate, settings)
+    keras.utils.set_random_seed(job.seed)  # Of Dropout.
+    with job.distribution.scope():
+        model = pruner.prune(candidate.strategy)
+    images, _ = job.data.arrays(job.data.calibration)
+    adaptive_bn.adapt_batch_norm(
+        model, images, job.batch_size, job.own_distribution
+    )
+    teacher = pruner.graph.model
+    epochs = fitting.fit(
+        model, job, settings, directory, description, teacher=teacher
+    )
+    return model, epochs
+
+
+def _claim(directory, job, pruner, candidate, settings):
+    fitting.claim(
+        directory,
+        job,
+        settings,
+        kept=candidate.kept,
+        model_fingerprint=engine.model_fingerprint(pruner.graph.model),
+    )
 
 
 def main():

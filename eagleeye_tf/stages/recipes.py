@@ -5,6 +5,7 @@ A recipe for the whole job can then also be given to one of its stages.
 
 from eagleeye_tf.stages import benchmark  # noqa: F401
 from eagleeye_tf.stages import common  # noqa: F401
+from eagleeye_tf.stages import correlate  # noqa: F401
 from eagleeye_tf.stages import evaluate  # noqa: F401
 from eagleeye_tf.stages import explain  # noqa: F401
 from eagleeye_tf.stages import export  # noqa: F401
