@@ -32,7 +32,7 @@ class Pruner:
         self._round_to = round_to
         self._rankings = importance_lib.rank_channels(self.graph, importance)
 
-    def prune(self, ratios, batch_statistics=False):
+    def prune(self, ratios, batch_statistics=False, fresh=False):
         """Builds the smaller model.
 
         Args:
@@ -42,11 +42,14 @@ class Pruner:
                 (and only they) run in training mode, and leave the plain
                 statistics of the batch in their moving statistics. Called
                 with `training=False` it is the pruned network.
+            fresh: whether its weights are initial ones instead of those that
+                survive: the same network, to be trained from scratch.
 
         Returns:
             A new `keras.Model`, not compiled.
         """
-        return rebuild(self.graph, self.keeper(ratios), batch_statistics)
+        keep = self.keeper(ratios)
+        return rebuild(self.graph, keep, batch_statistics, fresh)
 
     def keeper(self, ratios):
         """Returns which channels stay; see `ChannelGraph.keeper`."""
@@ -107,21 +110,22 @@ def whole(graph, batch_statistics=False):
     return rebuild(graph, _everything(graph), batch_statistics)
 
 
-def rebuild(graph, keep, batch_statistics=False):
+def rebuild(graph, keep, batch_statistics=False, fresh=False):
     """Builds what is left of a graph's model.
 
     Args:
         graph: a `ChannelGraph`.
         keep: function from labels to a bool array, True where they stay.
         batch_statistics: see `Pruner.prune`.
+        fresh: see `Pruner.prune`.
     """
     try:
-        return _rebuild(graph, keep, batch_statistics)
+        return _rebuild(graph, keep, batch_statistics, fresh)
     except (TypeError, ValueError) as error:
         raise _explained(error, graph) from error
 
 
-def _rebuild(graph, keep, batch_statistics):
+def _rebuild(graph, keep, batch_statistics, fresh=False):
     """`rebuild`; with None for `keep` the config alone, as Keras wrote it."""
     model = graph.model
     source = network.as_functional(model) if batch_statistics else model
@@ -140,7 +144,7 @@ def _rebuild(graph, keep, batch_statistics):
         smaller = type(source).from_config(config)
     smaller.dtype_policy = model.dtype_policy
     if keep is not None:
-        _copy_weights(graph, keep, smaller)
+        _copy_weights(graph, keep, smaller, fresh)
     return smaller
 
 
@@ -229,11 +233,13 @@ def _free_initializers(config):
             config[key] = "zeros"
 
 
-def _copy_weights(graph, keep, smaller):
+def _copy_weights(graph, keep, smaller, fresh):
     targets = dict(network.all_layers(smaller))
     for path, layer in network.all_layers(graph.model):
         weights = layer.get_weights()
-        if not weights:
+        # Those of a Normalization are no weights but what it knows of images.
+        is_learnt = not isinstance(layer, keras.layers.Normalization)
+        if not weights or (fresh and is_learnt):
             continue
         record = graph.records.get(path)
         if record is not None:
@@ -241,7 +247,7 @@ def _copy_weights(graph, keep, smaller):
         if path not in targets:  # No output depends on it.
             continue
         targets[path].set_weights(weights)
-        if isinstance(layer, keras.layers.Normalization):
+        if not is_learnt:
             targets[path].finalize_state()
 
 

@@ -52,6 +52,12 @@ _DISTILLATION_TEMPERATURE = flags.DEFINE_float(
     "What logits are divided by before they are compared.",
     lower_bound=1e-3,
 )
+_FROM_SCRATCH = flags.DEFINE_bool(
+    "from_scratch",
+    False,
+    "Train winners from initial weights instead of the surviving ones: the "
+    "paper's directly-scaled networks, with --search_algorithm=uniform.",
+)
 
 
 def finetune(job):
@@ -176,12 +182,14 @@ def tune(job, pruner, candidate, directory, settings, description):
     """
     _claim(directory, job, pruner, candidate, settings)
     keras.utils.set_random_seed(job.seed)  # Of Dropout.
+    fresh = _FROM_SCRATCH.value
     with job.distribution.scope():
-        model = pruner.prune(candidate.strategy)
-    images, _ = job.data.arrays(job.data.calibration)
-    adaptive_bn.adapt_batch_norm(
-        model, images, job.batch_size, job.own_distribution
-    )
+        model = pruner.prune(candidate.strategy, fresh=fresh)
+    if not fresh:
+        images, _ = job.data.arrays(job.data.calibration)
+        adaptive_bn.adapt_batch_norm(
+            model, images, job.batch_size, job.own_distribution
+        )
     teacher = pruner.graph.model
     epochs = fitting.fit(
         model, job, settings, directory, description, teacher=teacher
@@ -195,6 +203,7 @@ def _claim(directory, job, pruner, candidate, settings):
         job,
         settings,
         kept=candidate.kept,
+        from_scratch=_FROM_SCRATCH.value,
         model_fingerprint=engine.model_fingerprint(pruner.graph.model),
     )
 

@@ -247,6 +247,26 @@ def test_adapted_normalization_survives():
     )
 
 
+def test_fresh_weights_are_those_of_a_network_built_that_small():
+    image = keras.Input((8, 8, 3))
+    normalization = layers.Normalization()
+    normalization.adapt(np.arange(24.0).reshape(8, 1, 1, 3))
+    x = layers.Conv2D(40, 3, name="conv")(normalization(image))
+    x = layers.BatchNormalization(name="bn")(x)
+    model = keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
+    toys.scramble(model)
+    mean = np.array(normalization.mean)
+    fresh = rebuild.Pruner(model).prune(0.5, fresh=True)
+    assert [w.shape for w in fresh.weights] == [
+        w.shape for w in ee.prune(model, 0.5).weights
+    ]
+    kernel = np.array(fresh.get_layer("conv").kernel)
+    limit = np.sqrt(6 / (9 * 3 + 9 * 20))  # Glorot, of the smaller layer.
+    assert 0.95 * limit < np.abs(kernel).max() <= limit
+    assert np.array_equal(fresh.get_layer("bn").gamma, np.ones(20))
+    np.testing.assert_array_equal(fresh.layers[1].mean, mean)
+
+
 def test_batch_statistics_without_dropout():
     image = keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 3, name="conv")(image)
