@@ -59,6 +59,11 @@ def kendall(x, y):
     return _or_nothing(stats.kendalltau, x, y)
 
 
+def spearman(x, y):
+    """Spearman's coefficient of two sequences; 0 if one is constant."""
+    return _or_nothing(stats.spearmanr, x, y)
+
+
 def _or_nothing(test, x, y):
     """0 where one side is constant and so agrees with nothing."""
     if np.ptp(x) == 0 or np.ptp(y) == 0:
@@ -84,7 +89,7 @@ def coefficients(scores, accuracies, k, seed=0):
     x, y = np.asarray(scores, float), np.asarray(accuracies, float)
     ways = {
         "pearson": functools.partial(_or_nothing, stats.pearsonr),
-        "spearman": functools.partial(_or_nothing, stats.spearmanr),
+        "spearman": spearman,
         "kendall": kendall,
         "phi": functools.partial(phi, k=k),
     }

@@ -96,6 +96,67 @@ def histograms(path, study):
     _write(drawing, path)
 
 
+def calibration(path, points):
+    """Draws scores, and how steady their order is, against images.
+
+    Args:
+        path: file to write, `.png` or `.svg`.
+        points: list of `calibration.Point`.
+    """
+    images = [point.images for point in points]
+    drawing = figure.Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = drawing.subplots(1, 2)
+    for name, style in (("best", "-o"), ("mean", "--s")):
+        values = [getattr(point, name) for point in points]
+        left.plot(images, values, style, color="0.2", markersize=4, label=name)
+    left.set_ylabel("adaptive-BN score")
+    left.yaxis.set_major_formatter(_percent)
+    left.legend()
+    if points[-1].kendall is not None:
+        for name, style in (("spearman", "-o"), ("kendall", "--s")):
+            values = [getattr(point, name) for point in points]
+            label = {"spearman": "Spearman", "kendall": "Kendall τ"}[name]
+            right.plot(
+                images, values, style, color="0.2", markersize=4, label=label
+            )
+        right.legend()
+    right.set_ylabel(f"agreement with {images[-1]:,} images")
+    for axes in (left, right):
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(images, [f"{number:,}" for number in images])
+        axes.tick_params(axis="x", rotation=45)
+        axes.minorticks_off()
+        axes.set_xlabel("calibration images")
+        axes.grid(alpha=0.3)
+    _write(drawing, path)
+
+
+def distances(path, layers):
+    """Draws how far BN statistics are from those of other images, by layer.
+
+    Args:
+        path: file to write, `.png` or `.svg`.
+        layers: list of `calibration.Distance`.
+    """
+    drawing = figure.Figure(figsize=(9, 3.6), layout="constrained")
+    grid = drawing.subplots(1, 2)
+    places = range(1, len(layers) + 1)
+    for axes, what in zip(grid, ("mean", "variance"), strict=True):
+        for kind, style in (("inherited", "-o"), ("adapted", "--s")):
+            values = [getattr(layer, f"{kind}_{what}") for layer in layers]
+            axes.plot(
+                places, values, style, color="0.2", markersize=3, label=kind
+            )
+        axes.set_yscale("log")
+        axes.set_xlabel("BatchNormalization layer")
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+        axes.set_title(f"{what}s", fontsize=10)
+        axes.grid(alpha=0.3)
+    grid[0].set_ylabel("relative distance to sub-validation set")
+    grid[0].legend()
+    _write(drawing, path)
+
+
 def _percent(value, _):
     """Labels of an axis whose values are shares."""
     return f"{100 * value:.3g} %"

@@ -5,9 +5,6 @@ import importlib
 import os
 import pathlib
 
-from eagleeye_tf import quiet  # noqa: F401  (before TensorFlow)
-
-# isort: split
 import keras
 import tensorflow as tf
 from absl import flags

@@ -2,9 +2,6 @@
 
 import sys
 
-from eagleeye_tf import quiet  # noqa: F401  (before TensorFlow)
-
-# isort: split
 import tensorflow as tf
 import tqdm
 from absl import app
