@@ -3,17 +3,15 @@
     python -m eagleeye_tf --flagfile=flags/quickstart.flags
 
 Appears in `--workdir`: `train/` if the model was given by name, `search/`,
-`finetune/`, `export/saved_model/`, `evaluation.json` and `report.md`. Killed
-and started again, each stage goes on where it was.
+`finetune/`, `export/saved_model/`, `evaluation.json`, `report.html`,
+`report.md` and `figures/`. Killed and started again, each stage goes on where
+it was.
 """
-
-import shlex
-import sys
 
 from absl import flags
 
 from eagleeye_tf import quiet  # noqa: F401  (before TensorFlow)
-from eagleeye_tf.reporting import report
+from eagleeye_tf.reporting import report as reporting
 from eagleeye_tf.reporting import tables
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
@@ -21,6 +19,7 @@ from eagleeye_tf.stages import evaluate
 from eagleeye_tf.stages import export
 from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import fitting
+from eagleeye_tf.stages import report
 from eagleeye_tf.stages import search
 from eagleeye_tf.stages import train
 from eagleeye_tf.stages import workdir
@@ -38,26 +37,14 @@ def main():
     console.say(tables.search_summary(found))
     tuned = finetune.finetune(job)
     winner = finetune.best_path(job, tuned)
-    exported = export.export(job, winner)
+    export.export(job, winner)
     evaluation = {
         "full": evaluate.evaluate_model(job, job.trained_path(), "Test, full"),
         "pruned": evaluate.evaluate_model(job, winner, "Test, pruned"),
     }
-    evaluation["full"]["groups"] = [
-        (group.name, group.size) for group in found.pruner.graph.groups
-    ]
     workdir.write_json(job.workdir / "evaluation.json", evaluation)
-    text = report.job_report(
-        f"{job.model_name()} on {job.data.name}",
-        shlex.join(["python", "-m", "eagleeye_tf", *sys.argv[1:]]),
-        workdir.read_json(job.workdir / "search" / "result.json"),
-        tuned,
-        evaluation,
-        exported,
-    )
-    workdir.write_text(job.workdir / "report.md", text)
-    console.say(f"\n{report.outcome(evaluation)}\n")
-    console.say(f"Report:     {job.workdir / 'report.md'}")
+    console.say(f"\n{reporting.outcome(evaluation)}\n")
+    console.say(f"Report:     {report.write(job.workdir)}")
     console.say(f"SavedModel: {job.workdir / 'export' / 'saved_model'}")
 
 

@@ -110,8 +110,8 @@ def curve(records):
 
 
 def table(points):
-    """Markdown table of a curve."""
-    return tables.table(
+    """`tables.Table` of a curve."""
+    return tables.Table(
         ("calibration images", "mean score", "best", "Kendall τ", "Spearman"),
         [
             (

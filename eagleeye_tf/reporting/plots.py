@@ -157,9 +157,97 @@ def distances(path, layers):
     _write(drawing, path)
 
 
+def candidates(path, ranked, full_macs):
+    """Draws scores of a search's candidates against what they cost.
+
+    Args:
+        path: file to write, `.png` or `.svg`.
+        ranked: list of `Candidate`, the winner first.
+        full_macs: MACs of the whole network.
+    """
+    most = ranked[0].seen
+    parts = {
+        "left behind in the race, on fewer images": [
+            c for c in ranked if c.seen != most
+        ],
+        "scored on all images": [c for c in ranked if c.seen == most],
+        "winner": ranked[:1],
+    }
+    looks = [
+        {"marker": "o", "s": 14, "color": "0.7"},
+        {"marker": "o", "s": 22, "color": "0.25"},
+        {"marker": "*", "s": 160, "color": "black"},
+    ]
+    drawing = figure.Figure(figsize=(7, 4), layout="constrained")
+    axes = drawing.subplots()
+    for (label, part), look in zip(parts.items(), looks, strict=True):
+        if part:
+            shares = [c.macs / full_macs for c in part]
+            scores = [c.known_score for c in part]
+            axes.scatter(shares, scores, label=label, zorder=2, **look)
+    axes.set_xlabel("MACs left")
+    axes.set_ylabel("adaptive-BN score")
+    axes.xaxis.set_major_formatter(_percent)
+    axes.yaxis.set_major_formatter(_percent)
+    axes.grid(alpha=0.3)
+    drawing.legend(loc="outside upper center", ncols=3, fontsize=8)
+    _write(drawing, path)
+
+
+def epochs(path, winners):
+    """Draws accuracy after each epoch of fine-tuning.
+
+    Args:
+        path: file to write, `.png` or `.svg`.
+        winners: `{name: accuracies}`.
+    """
+    drawing = figure.Figure(figsize=(7, 3.6), layout="constrained")
+    axes = drawing.subplots()
+    for number, (name, values) in enumerate(winners.items()):
+        axes.plot(
+            range(1, len(values) + 1),
+            values,
+            marker="os^vD"[number % 5],
+            markersize=4,
+            color="0.2",
+            linestyle=("-", "--", ":", "-.")[number % 4],
+            label=name,
+        )
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("sub-validation accuracy")
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(_percent)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    _write(drawing, path)
+
+
+def kept(path, names, sizes, channels):
+    """Draws how many channels of each group are left.
+
+    Args:
+        path: file to write, `.png` or `.svg`.
+        names: names of the groups, in topological order.
+        sizes: channels of each in the whole network.
+        channels: channels of each that are left.
+    """
+    places = range(len(names))
+    drawing = figure.Figure(
+        figsize=(max(6, 1.5 + 0.2 * len(names)), 4), layout="constrained"
+    )
+    axes = drawing.subplots()
+    axes.bar(places, sizes, color="0.85", label="whole network")
+    axes.bar(places, channels, color="0.35", label="kept")
+    axes.set_xticks(places, names, rotation=90, fontsize=8)
+    axes.set_xlabel("channel group")
+    axes.set_ylabel("channels")
+    drawing.legend(loc="outside upper center", ncols=2, fontsize=8)
+    _write(drawing, path)
+
+
 def _percent(value, _):
     """Labels of an axis whose values are shares."""
-    return f"{100 * value:.3g} %"
+    return f"{100 * value:.4g} %"
 
 
 def _write(drawing, path):

@@ -1,58 +1,64 @@
-"""The report of a whole job, in Markdown, from its records alone."""
+"""The report of a workdir, from its records alone."""
 
 from eagleeye_tf.candidates.log import Candidate
 from eagleeye_tf.pruning.cost import Cost
+from eagleeye_tf.reporting import calibration as calibration_lib
+from eagleeye_tf.reporting import study
 from eagleeye_tf.reporting import tables
+from eagleeye_tf.reporting.document import Code
+from eagleeye_tf.reporting.document import Document
+from eagleeye_tf.reporting.document import Figure
+from eagleeye_tf.reporting.document import Section
+from eagleeye_tf.reporting.document import Text
+from eagleeye_tf.reporting.tables import Table
+
+# The records that a report is made of, and the files that hold them.
+RECORDS = {
+    "about": "about.json",
+    "search": "search/result.json",
+    "finetuning": "finetune/result.json",
+    "evaluation": "evaluation.json",
+    "export": "export/result.json",
+    "correlation": "correlate/result.json",
+    "calibration": "calibration_study/result.json",
+    "benchmark": "benchmark/result.json",
+}
 
 
-def job_report(title, command, search, finetuning, evaluation, export):
-    """Writes up one job.
+def build(records, figures):
+    """Writes up a workdir.
 
     Args:
-        title: what was pruned, for the headline.
-        command: the command line that makes it again.
-        search: contents of `search/result.json`.
-        finetuning: contents of `finetune/result.json`.
-        evaluation: `{"full": …, "pruned": …}`, contents of
-            `evaluation.json`.
-        export: contents of `export/result.json`.
+        records: `{name in RECORDS: contents of its file}`, "about" and
+            whatever else there is.
+        figures: `{name: path of an SVG file}`: "candidates", "epochs", "kept",
+            and those of the studies by the stems of their names.
 
     Returns:
-        Markdown text.
+        A `Document`.
     """
-    ranked = [Candidate.from_json(c) for c in search["candidates"]]
-    full_cost = Cost(**search["full"])
+    writers = {
+        "evaluation": _outcome,
+        "search": _search,
+        "finetuning": _finetuning,
+        "export": _export,
+        "correlation": _correlation,
+        "calibration": _calibration,
+        "benchmark": _benchmark,
+    }
     sections = [
-        f"# {title}",
-        outcome(evaluation),
-        "## Search",
-        tables.in_words(ranked, search["drawn"], search["has_batch_norm"]),
-        tables.candidates(
-            [c for c in ranked if c.seen == ranked[0].seen], full_cost, limit=10
-        ),
-        "## Fine-tuning",
-        _finetuning_table(finetuning),
-        "## Channels that the winner keeps",
-        _kept_table(finetuning, evaluation),
-        "## Export",
-        f"`{export['source']}` as `export/saved_model` and "
-        "`export/model.keras`; their outputs differ by at most "
-        f"{export['largest_difference']:.2g}.",
-        "## To reproduce",
-        f"```\n{command}\n```",
-        "Settings of the search:",
-        tables.table(
-            ("setting", "value"),
-            [(key, str(v)) for key, v in search["settings"].items()],
-        ),
+        write(records, figures)
+        for name, write in writers.items()
+        if name in records
     ]
-    return "\n\n".join(sections) + "\n"
+    sections.append(_to_reproduce(records))
+    return Document(records["about"]["title"], sections)
 
 
 def outcome(evaluation):
-    """Markdown table: the full network beside the pruned one."""
+    """`Table`: the full network beside the pruned one."""
     full = evaluation["full"]
-    return tables.table(
+    return Table(
         ("network", "test accuracy", "MACs", "parameters"),
         [
             (
@@ -66,7 +72,42 @@ def outcome(evaluation):
     )
 
 
-def _finetuning_table(finetuning):
+def best_winner(finetuning):
+    """The entry of the winner that fine-tuning left best."""
+    return next(
+        w for w in finetuning["winners"] if w["rank"] == finetuning["best"]
+    )
+
+
+def _outcome(records, _):
+    evaluation = records["evaluation"]
+    blocks = [Text(f"On {evaluation['full']['total']:,} test images:")]
+    return Section("Result", [*blocks, outcome(evaluation)])
+
+
+def _search(records, figures):
+    found = records["search"]
+    ranked = [Candidate.from_json(c) for c in found["candidates"]]
+    finalists = [c for c in ranked if c.seen == ranked[0].seen]
+    return Section(
+        "Search",
+        [
+            Text(
+                tables.in_words(ranked, found["drawn"], found["has_batch_norm"])
+            ),
+            tables.candidates(finalists, Cost(**found["full"]), limit=10),
+            *_figure(
+                figures,
+                "candidates",
+                "Scores of all candidates against the multiply-accumulates "
+                "that they leave.",
+            ),
+        ],
+    )
+
+
+def _finetuning(records, figures):
+    finetuning = records["finetuning"]
     rows = []
     for winner in finetuning["winners"]:
         candidate = Candidate.from_json(winner["candidate"])
@@ -80,28 +121,119 @@ def _finetuning_table(finetuning):
                 f"{winner['settings']['learning_rate']:g}",
             )
         )
-    return tables.table(
-        (
-            "winner",
-            "score",
-            "sub-validation after fine-tuning",
-            "epochs",
-            "learning rate",
+    blocks = [
+        Table(
+            (
+                "winner",
+                "score",
+                "sub-validation after fine-tuning",
+                "epochs",
+                "learning rate",
+            ),
+            rows,
         ),
-        rows,
-    )
+        *_figure(
+            figures, "epochs", "Sub-validation accuracy after each epoch."
+        ),
+    ]
+    if "search" in records:
+        blocks += [
+            Text("Channels that the best winner keeps:"),
+            *_figure(figures, "kept", "Kept channels of each group."),
+            _kept(finetuning, records["search"]["groups"]),
+        ]
+    return Section("Fine-tuning", blocks)
 
 
-def _kept_table(finetuning, evaluation):
-    best = next(
-        w for w in finetuning["winners"] if w["rank"] == finetuning["best"]
-    )
-    sizes = evaluation["full"]["groups"]
-    kept = zip(best["candidate"]["kept"], sizes, strict=True)
-    return tables.table(
+def _kept(finetuning, groups):
+    kept = best_winner(finetuning)["candidate"]["kept"]
+    return Table(
         ("channel group", "kept", "of", "share"),
         [
             (name, str(n), str(size), f"{n / size:.0%}")
-            for n, (name, size) in kept
+            for n, (name, size) in zip(kept, groups, strict=True)
         ],
     )
+
+
+def _export(records, _):
+    export = records["export"]
+    text = (
+        f"{export['source']} as export/saved_model and export/model.keras; "
+        f"their outputs differ by at most {export['largest_difference']:.2g}."
+    )
+    return Section("Export", [Text(text)])
+
+
+def _correlation(records, figures):
+    found = records["correlation"]
+    return Section(
+        "Correlation study",
+        [
+            Text(study.in_words(found)),
+            study.table(found),
+            *_figure(
+                figures,
+                "correlation",
+                "Test accuracy after fine-tuning against each score before.",
+            ),
+            *_figure(
+                figures, "histograms", "How scores and accuracies are spread."
+            ),
+        ],
+    )
+
+
+def _calibration(records, figures):
+    found = records["calibration"]
+    points = [calibration_lib.Point(**point) for point in found["curve"]]
+    return Section(
+        "Calibration study",
+        [
+            Text(f"{found['candidates']} candidates."),
+            calibration_lib.table(points),
+            *_figure(
+                figures,
+                "calibration",
+                "Scores, and agreement of their order with that at the "
+                "largest number, against calibration images.",
+            ),
+            *_figure(
+                figures,
+                "distances",
+                "How far inherited and adapted BN statistics of the best "
+                "candidate are from those of the sub-validation set.",
+            ),
+        ],
+    )
+
+
+def _benchmark(records, _):
+    rows = [(name, shown(v)) for name, v in records["benchmark"].items()]
+    return Section("Benchmark", [Table(("measured", "value"), rows)])
+
+
+def shown(value):
+    """A measured value for a table."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _to_reproduce(records):
+    about = records["about"]
+    blocks = [
+        Code("\n".join(about["commands"])),
+        Table(("software", "version"), list(about["versions"].items())),
+    ]
+    if "search" in records:
+        settings = records["search"]["settings"]
+        blocks += [
+            Text("Settings of the search:"),
+            Table(
+                ("setting", "value"), [(k, str(v)) for k, v in settings.items()]
+            ),
+        ]
+    return Section("To reproduce", blocks)
+
+
+def _figure(figures, name, caption):
+    return [Figure(figures[name], caption)] if name in figures else []

@@ -91,10 +91,16 @@ class Study:
 
 
 def to_json(study, k):
-    """All coefficients of a study, and what they are of."""
+    """What a study comes to.
+
+    Args:
+        study: a `Study`.
+        k: of phi(k).
+    """
     return {
         "candidates": len(study.indices),
         "phi_k": k,
+        "accuracies": [min(study.accuracies), max(study.accuracies)],
         "coefficients": {
             way: {
                 name: dataclasses.asdict(coefficient)
@@ -102,49 +108,44 @@ def to_json(study, k):
             }
             for way, found in study.coefficients(k).items()
         },
-        "kendall_of_last_two_epochs": _steadiness(study),
+        # Would more fine-tuning still change the ranking?
+        "kendall_of_last_two_epochs": (
+            correlation.kendall(*study.last) if study.last else None
+        ),
     }
 
 
-def table(study, k):
-    """Markdown table of the coefficients, with what one needs to read it.
-
-    Args:
-        study: a `Study`.
-        k: of phi(k).
-    """
+def table(found):
+    """`tables.Table` of the coefficients that `to_json` gave."""
     rows = [
-        (way, *(_shown(found[name]) for name in _COEFFICIENTS))
-        for way, found in study.coefficients(k).items()
+        (way, *(_shown(values[name]) for name in _COEFFICIENTS))
+        for way, values in found["coefficients"].items()
     ]
     titles = [
-        f"{title}({k})" if name == "phi" else title
+        f"{title}({found['phi_k']})" if name == "phi" else title
         for name, title in _COEFFICIENTS.items()
     ]
-    accuracies = study.accuracies
+    return tables.Table(("score", *titles), rows)
+
+
+def in_words(found):
+    """What one needs to know to read the table."""
+    low, high = found["accuracies"]
     text = (
-        f"{len(accuracies)} candidates; test accuracy after fine-tuning from "
-        f"{min(accuracies):.2%} to {max(accuracies):.2%}; in brackets 95 % "
-        "bootstrap intervals."
+        f"{found['candidates']} candidates; test accuracy after fine-tuning "
+        f"from {low:.2%} to {high:.2%}; in brackets 95 % bootstrap intervals."
     )
-    steadiness = _steadiness(study)
+    steadiness = found["kendall_of_last_two_epochs"]
     if steadiness is not None:
         text += (
             " Kendall τ of the sub-validation accuracies after the last two "
             f"epochs: {steadiness:.2f}."
         )
-    return f"{tables.table(('score', *titles), rows)}\n\n{text}"
-
-
-def _steadiness(study):
-    """Whether more fine-tuning would still change the ranking."""
-    if study.last is None:
-        return None
-    return correlation.kendall(*study.last)
+    return text
 
 
 def _shown(coefficient):
     return (
-        f"{coefficient.value:.2f} [{coefficient.low:.2f}, "
-        f"{coefficient.high:.2f}]"
+        f"{coefficient['value']:.2f} [{coefficient['low']:.2f}, "
+        f"{coefficient['high']:.2f}]"
     )

@@ -1,10 +1,42 @@
 """Plain-text and Markdown tables of candidates and results."""
 
+import dataclasses
 import statistics
 
 
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of strings; `str()` of it is Markdown that lines up.
+
+    Attributes:
+        header: sequence of column titles.
+        rows: sequence of sequences of strings.
+    """
+
+    header: tuple
+    rows: list
+
+    def __str__(self):
+        lines = (self.header, *self.rows)
+        widths = [
+            max(len(line[column]) for line in lines)
+            for column in range(len(self.header))
+        ]
+        first, *rest = [
+            "| "
+            + " | ".join(
+                cell.rjust(width)
+                for cell, width in zip(line, widths, strict=True)
+            )
+            + " |"
+            for line in lines
+        ]
+        rule = "|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|"
+        return "\n".join([first, rule, *rest])
+
+
 def candidates(ranked, full_cost, limit=10):
-    """Markdown table of the best candidates.
+    """`Table` of the best candidates.
 
     Args:
         ranked: sequence of `Candidate`, best first.
@@ -21,7 +53,7 @@ def candidates(ranked, full_cost, limit=10):
         )
         for rank, c in enumerate(ranked[:limit], start=1)
     ]
-    return table(("rank", "score", "vanilla score", "MACs", "parameters"), rows)
+    return Table(("rank", "score", "vanilla score", "MACs", "parameters"), rows)
 
 
 def search_summary(result, limit=10):
@@ -31,7 +63,7 @@ def search_summary(result, limit=10):
         result: a `SearchResult`.
         limit: rows at most.
     """
-    lines = [candidates(result.finalists, result.full_cost, limit), ""]
+    lines = [str(candidates(result.finalists, result.full_cost, limit)), ""]
     lines.append(
         in_words(result.candidates, result.drawn, result.has_batch_norm)
     )
@@ -77,23 +109,5 @@ def in_words(evaluated, drawn, has_batch_norm):
 
 
 def table(header, rows):
-    """A Markdown table whose columns also line up as plain text.
-
-    Args:
-        header: sequence of column titles.
-        rows: sequence of sequences of strings.
-    """
-    widths = [
-        max(len(row[column]) for row in (header, *rows))
-        for column in range(len(header))
-    ]
-    lines = [
-        "| "
-        + " | ".join(
-            cell.rjust(width) for cell, width in zip(row, widths, strict=True)
-        )
-        + " |"
-        for row in (header, *rows)
-    ]
-    rule = "|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+    """A Markdown table whose columns also line up as plain text."""
+    return str(Table(header, rows))

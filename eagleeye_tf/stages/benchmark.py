@@ -25,6 +25,7 @@ from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import plain_protocol
 from eagleeye_tf.candidates import racing
 from eagleeye_tf.pruning import rebuild
+from eagleeye_tf.reporting import report
 from eagleeye_tf.reporting import tables
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
@@ -141,7 +142,7 @@ def main():
     )
     found["traces"] = bench.evaluator.traces
     workdir.write_json(folder / "result.json", found)
-    rows = [(name, _shown(value)) for name, value in found.items()]
+    rows = [(name, report.shown(value)) for name, value in found.items()]
     console.say(tables.table(("measured", "value"), rows))
 
 
@@ -386,7 +387,3 @@ def _kernels(bench):
 def _calibrate_again(bench, trial):
     trial.calibrated = 0
     bench.evaluator.calibrate([trial], bench.batch_size)
-
-
-def _shown(value):
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

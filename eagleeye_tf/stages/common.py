@@ -17,6 +17,7 @@ from eagleeye_tf.data import splits
 from eagleeye_tf.deployment import saved_model
 from eagleeye_tf.models import zoo
 from eagleeye_tf.pruning import network
+from eagleeye_tf.stages import about
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import devices
 from eagleeye_tf.stages import workdir as workdir_lib
@@ -254,7 +255,7 @@ def open_job(several_machines=None):
         ),
         _AUGMENTATION.value,
     )
-    return Job(
+    job = Job(
         workdir=path,
         data=dataclasses.replace(data, cache=path / "cache"),
         distribution=distribution,
@@ -262,6 +263,22 @@ def open_job(several_machines=None):
         seed=SEED.value,
         leads=leads,
     )
+    if leads:
+        about.note(path, f"{job.model_name()} on {data.name}")
+    return job
+
+
+def existing_workdir():
+    """The path that `--workdir` gives.
+
+    Raises:
+        InputError: if there is no such folder.
+    """
+    _require(_WORKDIR)
+    path = pathlib.Path(_WORKDIR.value)
+    if not path.is_dir():
+        raise errors.InputError(f"There is no workdir {str(path)!r}.")
+    return path
 
 
 def model_alone():

@@ -144,10 +144,13 @@ def _fine_tune(job, pruner, candidate, training, description):
 
 
 def _report(job, folder, candidates, tuned, k):
-    found = study.Study.of(candidates, tuned)
-    table = study.table(found, k)
-    workdir.write_json(folder / "result.json", study.to_json(found, k))
+    whole = study.Study.of(candidates, tuned)
+    found = study.to_json(whole, k)
+    workdir.write_json(folder / "result.json", found)
     for suffix in ("png", "svg"):
-        plots.correlation(folder / f"correlation.{suffix}", found)
-        plots.histograms(folder / f"histograms.{suffix}", found)
-    console.say(f"\n{table}\n\nFigures: {folder / 'correlation.png'}")
+        plots.correlation(folder / f"correlation.{suffix}", whole)
+        plots.histograms(folder / f"histograms.{suffix}", whole)
+    console.say(
+        f"\n{study.table(found)}\n\n{study.in_words(found)}\n\n"
+        f"Figures: {folder / 'correlation.png'}"
+    )

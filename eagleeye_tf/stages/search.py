@@ -173,7 +173,12 @@ def _search(job, cluster):
             f"The log's last line was not whole ({result.torn} bytes); what "
             "it told of was evaluated again."
         )
-    summary = {"split": job.split(), **_summary(result, settings)}
+    groups = [(group.name, group.size) for group in result.pruner.graph.groups]
+    summary = {
+        "split": job.split(),
+        "groups": groups,
+        **_summary(result, settings),
+    }
     workdir.write_json(job.workdir / "search" / "result.json", summary)
     return result
 

@@ -1,3 +1,8 @@
+import html.parser
+
+import pytest
+
+from eagleeye_tf.reporting import document
 from eagleeye_tf.reporting import report
 
 CANDIDATES = [
@@ -28,11 +33,17 @@ CANDIDATES = [
         "seconds": 4.0,
     },
 ]
+ABOUT = {
+    "title": "net on data",
+    "commands": ["python -m eagleeye_tf --seed=0"],
+    "versions": {"tensorflow": "2.21.0"},
+}
 SEARCH = {
     "settings": {"macs": 0.5, "seed": 0},
     "drawn": 1234,
     "has_batch_norm": True,
     "full": {"macs": 1000, "params": 60},
+    "groups": [["a", 8], ["b", 8]],
     "candidates": CANDIDATES,
 }
 
@@ -48,29 +59,37 @@ def winner(rank, correct):
     }
 
 
-def result(correct, macs, params, **more):
+def result(correct, macs, params):
     return {
         "path": "p",
         "correct": correct,
         "total": 1000,
         "macs": macs,
         "params": params,
-        **more,
+    }
+
+
+def records(best=2):
+    return {
+        "about": ABOUT,
+        "search": SEARCH,
+        "finetuning": {
+            "best": best,
+            "winners": [winner(1, 180), winner(2, 190)],
+        },
+        "evaluation": {
+            "full": result(950, 1000, 60),
+            "pruned": result(940, 520, 28),
+        },
+        "export": {
+            "source": "finetune/2/model.keras",
+            "largest_difference": 1.5e-6,
+        },
     }
 
 
 def written(best=2):
-    return report.job_report(
-        "net on data",
-        "python -m eagleeye_tf --seed=0",
-        SEARCH,
-        {"best": best, "winners": [winner(1, 180), winner(2, 190)]},
-        {
-            "full": result(950, 1000, 60, groups=[["a", 8], ["b", 8]]),
-            "pruned": result(940, 520, 28),
-        },
-        {"source": "finetune/2/model.keras", "largest_difference": 1.5e-6},
-    )
+    return document.to_markdown(report.build(records(best), {}), None)
 
 
 def cells(line):
@@ -115,3 +134,65 @@ def test_finetuning_marks_the_best():
     ]
     assert "python -m eagleeye_tf --seed=0" in text
     assert "1.5e-06" in text
+
+
+@pytest.mark.parametrize("missing", sorted(report.RECORDS))
+def test_a_workdir_may_hold_any_part(missing):
+    if missing == "about":
+        return
+    some = {n: r for n, r in records().items() if n != missing}
+    titles = [section.title for section in report.build(some, {}).sections]
+    assert titles[-1] == "To reproduce"
+    assert len(titles) == len(some)
+
+
+class Reader(html.parser.HTMLParser):
+    """Notes tags, and the text of table cells."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.cells, self.sources = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        if tag in ("td", "th"):
+            self.cells.append("")
+        self.sources += [v for name, v in attributes if name == "src"]
+
+    def handle_endtag(self, tag):
+        self.tags.append(f"/{tag}")
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1] in ("td", "th"):
+            self.cells[-1] += data
+
+
+def read(text):
+    reader = Reader()
+    reader.feed(text)
+    return reader
+
+
+def test_html_has_the_same_tables_and_needs_nothing_else(tmp_path):
+    picture = tmp_path / "kept.svg"
+    picture.write_text("<svg/>")
+    built = report.build(records(), {"kept": picture})
+    text = document.to_html(built)
+    found = read(text)
+    for cell in ("94.00%", "520 (52.00%)", "2 (best)", "75.00%", "2.21.0"):
+        assert cell in found.cells
+    assert found.sources == ["data:image/svg+xml;base64,PHN2Zy8+"]
+    assert "http" not in text and "<script" not in text
+    markdown = document.to_markdown(built, tmp_path)
+    assert "![Kept channels of each group.](kept.svg)" in markdown
+
+
+def test_names_are_data():
+    evil = "<script>alert('x')</script>"
+    some = records()
+    some["search"] = {**SEARCH, "groups": [[evil, 8], ["b", 8]]}
+    some["export"] = {**some["export"], "source": evil}
+    some["about"] = {**ABOUT, "title": evil, "commands": [evil]}
+    text = document.to_html(report.build(some, {}))
+    assert "script" not in read(text).tags
+    assert text.count("&lt;script&gt;") >= 5

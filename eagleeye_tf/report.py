@@ -1,0 +1,19 @@
+"""Writes up whatever a workdir holds, as one HTML file and as Markdown.
+
+    python -m eagleeye_tf.report --workdir=runs/resnet56
+
+Appears in `--workdir`: `report.html`, which needs nothing else, `report.md`,
+and `figures/` as PNG and SVG. `python -m eagleeye_tf` does so at its end.
+"""
+
+from absl import flags
+
+from eagleeye_tf.stages import common
+from eagleeye_tf.stages import console
+from eagleeye_tf.stages import recipes  # noqa: F401
+from eagleeye_tf.stages import report
+
+flags.adopt_module_key_flags(common)
+
+if __name__ == "__main__":
+    console.run(report.main)
