@@ -158,6 +158,8 @@ class Job:
                 in which today's sub-validation images were trained on.
         """
         path = self.trained_path()
+        if not self.has_file() and self.has_weights():
+            self.take_weights()
         if not self.has_file() and not path.exists():
             raise errors.InputError(
                 f"{_MODEL.value} is not trained in {str(self.workdir)!r}: run "
@@ -170,6 +172,13 @@ class Job:
             workdir_lib.require_same(path.parent, known, split, split)
         with self.distribution.scope():
             return zoo.load_file(str(path), self.data.image_shape)
+
+    def take_weights(self):
+        """Makes the trained network of `--model` and `--weights`, once."""
+        path = self.trained_path()
+        workdir_lib.claim(path.parent, self.settings())
+        if not path.exists():
+            self.save_model(self.fresh_model(), path)
 
     def trained_path(self):
         """Where the trained network lies, or will lie."""

@@ -9,9 +9,12 @@ from absl import flags
 from eagleeye_tf import locks
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.stages import console
+from eagleeye_tf.stages import summaries
 from eagleeye_tf.stages import workdir
 from eagleeye_tf.training import loop
 from eagleeye_tf.training import schedules
+
+_STEPS_PER_SUMMARY = 10
 
 _SCHEDULE = flags.DEFINE_enum(
     "schedule",
@@ -71,12 +74,25 @@ def fit(model, job, settings, directory, description, teacher=None):
     steps = data.train.size // settings.batch_size
     bar = console.progress_bar(settings.epochs * steps, description, "step")
 
+    told = summaries.Summaries(job, directory)
+    told.settings(dataclasses.asdict(settings))
+
     def on_step(epoch, step, loss):
         bar.n = epoch * steps + step + 1
+        if step % _STEPS_PER_SUMMARY == 0:
+            rate = schedules.rate_at(bar.n - 1, settings, steps)
+            told.scalars(bar.n, {"loss": loss, "learning_rate": rate})
         bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}", refresh=False)
         bar.refresh() if step == 0 else bar.update(0)
 
-    validate = job.validator(model)
+    count = job.validator(model)
+
+    def validate():
+        correct, total = count()
+        told.scalars(bar.n, {"sub_validation_accuracy": correct / total})
+        told.flush()
+        return correct, total
+
     # Of machines that train together, only the first writes.
     lock = contextlib.nullcontext()
     if job.leads:

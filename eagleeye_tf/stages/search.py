@@ -16,6 +16,7 @@ from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import machines
 from eagleeye_tf.stages import processes
+from eagleeye_tf.stages import summaries
 from eagleeye_tf.stages import workdir
 
 _MACS = flags.DEFINE_float(
@@ -148,7 +149,10 @@ def _search(job, cluster):
     calibration = data.arrays(data.calibration)
     examples = data.arrays(data.sub_validation)
     bar = console.progress_bar(None, "Search", "evaluation")
-    best = []
+    best, told = [], None
+    if cluster is None:  # Connecting to one takes all resources away.
+        told = summaries.Summaries(job, job.workdir / "search")
+        told.settings(settings.identity())
 
     def on_evaluation(candidate, evaluations):
         bar.total = evaluations
@@ -156,6 +160,10 @@ def _search(job, cluster):
         best[:] = [max([*best, candidate], key=key)]
         bar.set_postfix(best=f"{best[0].known_score:.2%}", refresh=False)
         bar.update()
+        if told:
+            values = {"score": candidate.known_score}
+            values["best_score"] = best[0].known_score
+            told.scalars(bar.n, values)
 
     with bar:
         result = engine.search(

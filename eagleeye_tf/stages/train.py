@@ -7,7 +7,6 @@ from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import fitting
 from eagleeye_tf.stages import machines
-from eagleeye_tf.stages import workdir
 from eagleeye_tf.training import schedules
 
 _EPOCHS = flags.DEFINE_integer(
@@ -38,9 +37,7 @@ def train(job):
     """
     path = job.trained_path()
     if job.has_weights():
-        workdir.claim(path.parent, job.settings())
-        if not path.exists():
-            job.save_model(job.fresh_model(), path)
+        job.take_weights()
         return path
     settings = schedules.TrainingSettings(
         epochs=_EPOCHS.value,

@@ -92,3 +92,9 @@ def learning_rate(settings, steps_per_epoch):
             [rate, rate / 10, rate / 100],
         )
     return rate
+
+
+def rate_at(step, settings, steps_per_epoch):
+    """The learning rate of a step, from 0, as a number."""
+    rate = learning_rate(settings, steps_per_epoch)
+    return float(rate(step)) if callable(rate) else rate
