@@ -8,19 +8,19 @@ import numpy as np
 
 from eagleeye_tf import errors
 from eagleeye_tf.candidates import adaptive_bn
+from eagleeye_tf.candidates import algorithms
 from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import constraints as constraints_lib
 from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import racing
-from eagleeye_tf.candidates import sampling
 from eagleeye_tf.pruning import channel_graph
 from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.pruning import strategy as strategy_lib
 from eagleeye_tf.pruning.cost import CostModel
 
 CHOICES = {
-    "algorithm": tuple(sampling.ALGORITHMS),
+    "algorithm": tuple(algorithms.ALGORITHMS),
     "evaluation": ("race", "full"),
     "calibration": ("exact", "moving_average"),
 }
@@ -41,7 +41,7 @@ class SearchSettings:
         max_ratio: upper end of the pruning ratios (the paper's R).
         importance: name in `importance.IMPORTANCES`, or a function.
         round_to: multiple to which kept channels are rounded up.
-        algorithm: name in `sampling.ALGORITHMS`.
+        algorithm: name in `algorithms.ALGORITHMS`.
         evaluation: `"race"`, where only the better candidates see all
             images, or `"full"`, where all do.
         calibration: `"exact"`, mean and variance over all calibration
@@ -210,7 +210,6 @@ def search(
         batch_size=settings.batch_size,
         new_moments=_moments(settings),
     )
-    proposals = algorithm.suggest(settings.num_candidates)
     identity = {
         "model": model_fingerprint(model),
         "calibration_set": batches_lib.fingerprint(*calibration),
@@ -226,13 +225,18 @@ def search(
         )
     evaluations = sum(rung.candidates for rung in rungs)
     with _open_log(log_path, identity) as log:
-        candidates = racing.run(
-            proposals,
+        race = racing.Race(
             evaluator,
             rungs,
             log,
             lambda c: on_evaluation and on_evaluation(c, evaluations),
         )
+        waiting = settings.num_candidates
+        while waiting:
+            generation = min(waiting, algorithm.generation or waiting)
+            algorithm.update(race.enter(algorithm.suggest(generation)))
+            waiting -= generation
+        candidates = race.finish()
     candidates.sort(
         key=lambda c: (
             -c.total,
@@ -281,7 +285,7 @@ def algorithm_for(graph, settings):
         settings: `SearchSettings`.
 
     Returns:
-        (one of `sampling.ALGORITHMS`, the `Cost` of the whole network).
+        (one of `algorithms.ALGORITHMS`, the `Cost` of the whole network).
 
     Raises:
         InputError: if no strategy meets the constraints.
@@ -292,7 +296,7 @@ def algorithm_for(graph, settings):
     constraints_lib.check_reachable(
         constraints, cost_model, graph.groups, settings
     )
-    make = sampling.ALGORITHMS[settings.algorithm]
+    make = algorithms.ALGORITHMS[settings.algorithm]
     return make(graph.groups, cost_model, constraints, settings), full_cost
 
 

@@ -94,51 +94,103 @@ def images(rungs):
 
 
 def run(proposals, evaluator, rungs, log=None, on_evaluation=None):
-    """Lets candidates race.
+    """Lets candidates race that are all known at the start.
 
     Args:
         proposals: sequence of `sampling.Proposal`.
+        evaluator: an `Evaluator`.
+        rungs: list of `Rung`.
+        log: see `Race`.
+        on_evaluation: see `Race`.
+
+    Returns:
+        List of all candidates, each as on its last rung; no order.
+    """
+    race = Race(evaluator, rungs, log, on_evaluation)
+    race.enter(proposals)
+    return race.finish()
+
+
+class Race:
+    """Candidates on their way through the rungs.
+
+    Args:
         evaluator: an `Evaluator`.
         rungs: list of `Rung`.
         log: a `SearchLog` to write to, and to take from what it holds; None
             for neither.
         on_evaluation: called with each `Candidate` as it reaches a rung, old
             ones of a continued search included.
-
-    Returns:
-        List of all candidates, each as on its last rung; no order.
     """
-    last, trials = {}, {}
-    racing = list(proposals)
 
-    def arrive(candidate):
-        last[candidate.index] = candidate
-        if on_evaluation:
-            on_evaluation(candidate)
+    def __init__(self, evaluator, rungs, log=None, on_evaluation=None):
+        self._evaluator = evaluator
+        self._rungs = rungs
+        self._log = log
+        self._on_evaluation = on_evaluation or (lambda candidate: None)
+        self._proposals = []
+        self._trials = {}
+        self._last = {}
 
-    for number, rung in enumerate(rungs, start=1):
-        racing = _best(racing, last, rung.candidates)
-        trials = {
-            p.index: trials.get(p.index) or evaluator.start(p.strategy)
-            for p in racing
-        }
-        logged = [log and log.get(p.index, rung.seen) for p in racing]
-        for candidate in filter(None, logged):
-            arrive(candidate)
-        waiting = [
-            p for p, known in zip(racing, logged, strict=True) if not known
+    def enter(self, proposals):
+        """Brings more candidates to the first rung.
+
+        Args:
+            proposals: sequence of `sampling.Proposal`.
+
+        Returns:
+            Their `Candidate`s, in the same order.
+        """
+        self._proposals += proposals
+        self._climb(proposals, 1)
+        return [self._last[p.index] for p in proposals]
+
+    def finish(self):
+        """Lets the best go on to the other rungs.
+
+        Returns:
+            List of all candidates, each as on its last rung; no order.
+        """
+        racing = self._proposals
+        for number, rung in enumerate(self._rungs[1:], start=2):
+            racing = _best(racing, self._last, rung.candidates)
+            going = {p.index for p in racing}
+            self._trials = {
+                index: trial
+                for index, trial in self._trials.items()
+                if index in going
+            }
+            self._climb(racing, number)
+        return list(self._last.values())
+
+    def _climb(self, proposals, number):
+        """Brings candidates to a rung, by its number from 1."""
+        way = self._rungs[:number]
+        rung = way[-1]
+        for p in proposals:
+            if p.index not in self._trials:
+                self._trials[p.index] = self._evaluator.start(p.strategy)
+        logged = [
+            self._log and self._log.get(p.index, rung.seen) for p in proposals
         ]
-        racers = [trials[p.index] for p in waiting]
-        vanilla = number == len(rungs)
-        way = rungs[:number]
-        for place, answers in evaluator.advance(racers, way, vanilla):
+        for candidate in filter(None, logged):
+            self._arrive(candidate)
+        waiting = [
+            p for p, known in zip(proposals, logged, strict=True) if not known
+        ]
+        trials = [self._trials[p.index] for p in waiting]
+        vanilla = number == len(self._rungs)
+        for place, answers in self._evaluator.advance(trials, way, vanilla):
             proposal = waiting[place]
-            known = last.get(proposal.index)
+            known = self._last.get(proposal.index)
             candidate = _candidate(proposal, rung, answers, known)
-            if log:
-                log.append(candidate)
-            arrive(candidate)
-    return list(last.values())
+            if self._log:
+                self._log.append(candidate)
+            self._arrive(candidate)
+
+    def _arrive(self, candidate):
+        self._last[candidate.index] = candidate
+        self._on_evaluation(candidate)
 
 
 def _best(proposals, last, count):

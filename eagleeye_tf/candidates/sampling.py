@@ -1,9 +1,9 @@
 """Search algorithms: where pruning strategies come from.
 
-An algorithm has `suggest(count)`, which returns that many new `Proposal`s,
-every one of which meets the constraints.
+Every strategy that is proposed meets all constraints.
 """
 
+import abc
 import dataclasses
 import itertools
 
@@ -12,7 +12,8 @@ import numpy as np
 from eagleeye_tf import errors
 from eagleeye_tf.pruning import strategy as strategy_lib
 
-_BLOCK = 4096
+# Strategies that are drawn at a time.
+BLOCK = 4096
 _GIVE_UP_AFTER = 5_000_000
 
 
@@ -67,21 +68,23 @@ def draw_block(index, groups, cost_model, constraints, settings):
     """
     generator = np.random.default_rng((settings.seed, index))
     ratios = generator.uniform(
-        settings.min_ratio, settings.max_ratio, (_BLOCK, len(groups))
+        settings.min_ratio, settings.max_ratio, (BLOCK, len(groups))
     )
+    return costed(ratios, groups, cost_model, constraints, settings)
+
+
+def costed(ratios, groups, cost_model, constraints, settings):
+    """The `Block` of some ratios: float array (strategies, groups)."""
     kept = strategy_lib.kept_channels(ratios, groups, settings.round_to)
     costs = cost_model.of(kept)
-    met = np.ones(_BLOCK, bool)
+    met = np.ones(len(ratios), bool)
     for constraint in constraints:
         met &= constraint.met_by(costs)
     return Block(ratios, kept, costs, met)
 
 
-class RandomSampling:
-    """The paper's: every ratio ~ U[min_ratio, max_ratio], else rejected.
-
-    Draws come in blocks from a generator seeded with (seed, block), so that
-    proposal i is the same however many were asked for, and by whom.
+class SearchAlgorithm(abc.ABC):
+    """What proposes strategies.
 
     Args:
         groups: sequence of `ChannelGroup`.
@@ -90,16 +93,47 @@ class RandomSampling:
         settings: has `min_ratio`, `max_ratio`, `round_to` and `seed`.
 
     Attributes:
+        generation: how many proposals to ask for before `update` tells what
+            became of them; None if it does not matter.
         drawn: strategies drawn so far, up to the last one suggested.
     """
+
+    generation = None
 
     def __init__(self, groups, cost_model, constraints, settings):
         self._groups = groups
         self._cost_model = cost_model
         self._constraints = constraints
         self._settings = settings
-        self._proposals = self._draw()
         self.drawn = 0
+
+    @abc.abstractmethod
+    def suggest(self, count):
+        """Returns `count` new proposals.
+
+        Raises:
+            InputError: if there are not so many that meet the constraints.
+        """
+
+    def update(self, candidates):
+        """Takes note of the candidates that proposals have become.
+
+        Args:
+            candidates: sequence of `Candidate`, in the order in which they
+                were proposed.
+        """
+
+
+class RandomSampling(SearchAlgorithm):
+    """The paper's: every ratio ~ U[min_ratio, max_ratio], else rejected.
+
+    Draws come in blocks from a generator seeded with (seed, block), so that
+    proposal i is the same however many were asked for, and by whom.
+    """
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self._proposals = self._draw()
 
     def suggest(self, count):
         """Returns `count` new proposals.
@@ -128,41 +162,38 @@ class RandomSampling:
                 if widths in seen:  # The same network once more.
                     continue
                 seen.add(widths)
-                last = block * _BLOCK + int(row)
-                yield make_proposal(
-                    last,
-                    drawn.ratios[row],
-                    drawn.kept[row],
-                    drawn.costs,
-                    row,
-                    self._groups,
-                )
-            if (block + 1) * _BLOCK - last > _GIVE_UP_AFTER:
-                raise errors.InputError(self._exhausted(seen))
-
-    def _exhausted(self, seen):
-        wanted = " and ".join(c.describe() for c in self._constraints)
-        s = self._settings
-        return (
-            f"{_GIVE_UP_AFTER:,} strategies in a row with ratios from "
-            f"{s.min_ratio} to {s.max_ratio} gave no new network with "
-            f"{wanted or 'no constraint'}; {len(seen)} were found before. Ask "
-            "for fewer candidates, raise tolerance, or move "
-            "min_ratio/max_ratio so that the budget lies in their middle."
-        )
+                last = block * BLOCK + int(row)
+                yield make_proposal(last, drawn, row, self._groups)
+            if (block + 1) * BLOCK - last > _GIVE_UP_AFTER:
+                raise exhausted(_GIVE_UP_AFTER, self._constraints, s, len(seen))
 
 
-class UniformSampling:
+def exhausted(drawn, constraints, settings, found):
+    """The error to raise when many draws in a row gave nothing new.
+
+    Args:
+        drawn: how many.
+        constraints: sequence of `Constraint`.
+        settings: has `min_ratio` and `max_ratio`.
+        found: number of networks found before.
+    """
+    wanted = " and ".join(c.describe() for c in constraints)
+    return errors.InputError(
+        f"{drawn:,} strategies in a row with ratios from "
+        f"{settings.min_ratio} to {settings.max_ratio} gave no new network "
+        f"with {wanted or 'no constraint'}; {found} were found before. Ask "
+        "for fewer candidates, raise tolerance, or move "
+        "min_ratio/max_ratio so that the budget lies in their middle."
+    )
+
+
+class UniformSampling(SearchAlgorithm):
     """One strategy: the same ratio everywhere (uniform filter pruning).
 
     A ratio that is exactly equal in all groups moves cost in steps, as
     several groups lose a channel at once. Here the groups lose theirs one
     after the other, so that the budget is met to within about one channel.
     """
-
-    def __init__(self, groups, cost_model, constraints, settings):
-        self._arguments = (groups, cost_model, constraints, settings)
-        self.drawn = 0
 
     def suggest(self, count):
         """Returns the one proposal; see `RandomSampling.suggest`.
@@ -171,7 +202,8 @@ class UniformSampling:
             InputError: if more than one is asked for, no constraint says
                 what to reach, or the ratio does not meet it.
         """
-        groups, cost_model, constraints, settings = self._arguments
+        groups, settings = self._groups, self._settings
+        constraints = self._constraints
         if count + self.drawn > 1:
             raise errors.InputError(
                 "Uniform pruning has one strategy for a budget. Received: "
@@ -191,36 +223,33 @@ class UniformSampling:
             settings.min_ratio,
             settings.max_ratio,
         )
-        kept = strategy_lib.kept_channels(ratios, groups, settings.round_to)
-        costs = cost_model.of(kept)
+        block = costed(ratios, groups, self._cost_model, constraints, settings)
         miss = sum(
-            np.abs(costs[c.metric] - c.target) / c.full for c in constraints
+            np.abs(block.costs[c.metric] - c.target) / c.full
+            for c in constraints
         )
         row = int(np.argmin(miss))
         for constraint in constraints:
-            if not constraint.met_by(costs)[row]:
-                reached = costs[constraint.metric][row]
+            if not constraint.met_by(block.costs)[row]:
+                reached = block.costs[constraint.metric][row]
                 raise errors.InputError(
                     f"Uniform pruning comes no nearer to "
                     f"{constraint.describe()} than {reached:,}: raise "
                     "tolerance."
                 )
         self.drawn = 1
-        return [make_proposal(0, ratios[row], kept[row], costs, row, groups)]
+        return [make_proposal(0, block, row, groups)]
 
 
-def make_proposal(index, ratios, kept, costs, row, groups):
-    """The `Proposal` for one row of a block of strategies."""
-    named = zip(groups, ratios.tolist(), strict=True)
+def make_proposal(index, block, row, groups):
+    """The `Proposal` for one row of a `Block`."""
+    named = zip(groups, block.ratios[row].tolist(), strict=True)
     return Proposal(
         index=index,
         strategy=strategy_lib.PruningStrategy(
             tuple((group.name, ratio) for group, ratio in named)
         ),
-        kept=tuple(kept.tolist()),
-        macs=int(costs["macs"][row]),
-        params=int(costs["params"][row]),
+        kept=tuple(block.kept[row].tolist()),
+        macs=int(block.costs["macs"][row]),
+        params=int(block.costs["params"][row]),
     )
-
-
-ALGORITHMS = {"random": RandomSampling, "uniform": UniformSampling}

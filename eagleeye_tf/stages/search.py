@@ -7,9 +7,9 @@ import sys
 import tensorflow as tf
 from absl import flags
 
+from eagleeye_tf.candidates import algorithms
 from eagleeye_tf.candidates import cluster as cluster_lib
 from eagleeye_tf.candidates import engine
-from eagleeye_tf.candidates import sampling
 from eagleeye_tf.pruning import importance
 from eagleeye_tf.reporting import tables
 from eagleeye_tf.stages import common
@@ -70,9 +70,10 @@ _ROUND_TO = flags.DEFINE_integer(
 _ALGORITHM = flags.DEFINE_enum(
     "search_algorithm",
     "random",
-    list(sampling.ALGORITHMS),
-    "Where strategies come from: random as in the paper, or the one that "
-    "prunes all groups alike.",
+    list(algorithms.ALGORITHMS),
+    "Where strategies come from: random as in the paper; evolution, which "
+    "makes new ones of the best; or uniform, the one that prunes all groups "
+    "alike.",
 )
 
 

@@ -61,6 +61,29 @@ def test_scores_equal_the_public_steps(model, images, examples):
         assert abs(found.macs / result.full_cost.macs - 0.5) <= 0.05
 
 
+def test_evolution_goes_on_where_it_was_killed(
+    model, images, examples, tmp_path, two_replicas
+):
+    settings = dataclasses.replace(
+        SETTINGS, algorithm="evolution", num_candidates=60, tolerance=0.1
+    )
+    whole = ee.search(model, images, examples, settings)
+    path = tmp_path / "log.jsonl"
+    left = 32  # In the second generation.
+
+    def stop(*_):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ee.search(model, images, examples, settings, path, on_evaluation=stop)
+    again = ee.search(model, images, examples, settings, path, two_replicas)
+    assert scores(again) == scores(whole)
+    assert path.read_text().count("\n") == 1 + 60
+
+
 def test_race_needs_labels(model, images, examples):
     race = dataclasses.replace(
         SETTINGS, evaluation="race", num_candidates=10, tolerance=0.3
@@ -190,7 +213,7 @@ def test_unreachable_budget_is_told_before_anything_is_scored(model):
         ({"num_candidates": 0}, "num_candidates is at least 1"),
         ({"batch_size": 0}, "batch_size is at least 1"),
         ({"seed": -1}, "seed"),
-        ({"algorithm": "magic"}, "random, uniform.*'magic'"),
+        ({"algorithm": "magic"}, "random, evolution, uniform.*'magic'"),
     ],
 )
 def test_settings_outside_their_range(changes, message):

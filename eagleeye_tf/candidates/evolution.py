@@ -1,0 +1,103 @@
+"""Evolutionary search: new strategies are made of the best so far."""
+
+import itertools
+
+import numpy as np
+
+from eagleeye_tf.candidates import sampling
+
+_PARENTS = 10
+_MUTATED = 0.2  # share of a child's ratios
+_STEP = 0.2  # standard deviation of a mutation, of the range of ratios
+_GIVE_UP_AFTER = 100  # blocks
+# Tells the generator apart from those of `sampling.draw_block`.
+_STREAM = 7
+
+
+class EvolutionarySearch(sampling.SearchAlgorithm):
+    """Crossover and mutation among the ten best, within the constraints.
+
+    The first generation is that of `sampling.RandomSampling` with the same
+    seed. A child takes each ratio from one of two parents, which may be the
+    same one, and has a fifth of its ratios moved a little; children that miss
+    the constraints are drawn again. What comes of it depends on the seed and
+    the scores alone.
+    """
+
+    generation = 25
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self._random = sampling.RandomSampling(*arguments)
+        self._known = []
+        self._seen = set()
+
+    def suggest(self, count):
+        """See `sampling.SearchAlgorithm`."""
+        if self._known:
+            proposals = self._breed(count)
+        else:
+            proposals = self._random.suggest(count)
+            self.drawn = self._random.drawn
+        self._seen.update(proposal.kept for proposal in proposals)
+        return proposals
+
+    def update(self, candidates):
+        """See `sampling.SearchAlgorithm`."""
+        self._known += candidates
+
+    def _breed(self, count):
+        generator = np.random.default_rng(
+            (self._settings.seed, _STREAM, len(self._known))
+        )
+        parents = self._parents()
+        children = []
+        for block in itertools.count():
+            if block == _GIVE_UP_AFTER:
+                raise sampling.exhausted(
+                    block * sampling.BLOCK,
+                    self._constraints,
+                    self._settings,
+                    len(self._seen),
+                )
+            ratios = self._children(parents, generator)
+            drawn = sampling.costed(
+                ratios,
+                self._groups,
+                self._cost_model,
+                self._constraints,
+                self._settings,
+            )
+            first, self.drawn = self.drawn, self.drawn + sampling.BLOCK
+            for row in np.flatnonzero(drawn.met):
+                if tuple(drawn.kept[row].tolist()) in self._seen:
+                    continue
+                child = sampling.make_proposal(
+                    first + int(row), drawn, row, self._groups
+                )
+                self._seen.add(child.kept)
+                children.append(child)
+                if len(children) == count:
+                    self.drawn = child.index + 1
+                    return children
+
+    def _parents(self):
+        """Ratios of the best candidates: float array (parents, groups)."""
+        best = sorted(
+            self._known, key=lambda c: (-c.known_score, c.macs, c.index)
+        )[:_PARENTS]
+        return np.array([[r for _, r in c.strategy.ratios] for c in best])
+
+    def _children(self, parents, generator):
+        """A block of children: float array (strategies, groups)."""
+        s = self._settings
+        shape = sampling.BLOCK, parents.shape[1]
+        mothers, fathers = generator.integers(len(parents), size=(2, shape[0]))
+        # Every other child has one parent alone.
+        fathers[::2] = mothers[::2]
+        from_mother = generator.random(shape) < 0.5
+        ratios = np.where(from_mother, parents[mothers], parents[fathers])
+        mutated = generator.random(shape) < _MUTATED
+        step = _STEP * (s.max_ratio - s.min_ratio)
+        ratios += mutated * generator.normal(0.0, step, shape)
+        return np.clip(ratios, s.min_ratio, s.max_ratio)

@@ -1,0 +1,100 @@
+import types
+
+import numpy as np
+import pytest
+from test_sampling import setup
+
+from eagleeye_tf import errors
+from eagleeye_tf.candidates import evolution
+from eagleeye_tf.candidates import sampling
+from eagleeye_tf.models import zoo
+
+
+@pytest.fixture(scope="module")
+def mobilenet():
+    return setup(zoo.build("mobilenet_v1", (32, 32, 3), 10), macs=0.5)
+
+
+def scored(proposal):
+    """Best are those that prune late groups and leave early ones alone."""
+    ratios = np.array([ratio for _, ratio in proposal.strategy.ratios])
+    wish = np.linspace(0, 0.7, len(ratios))
+    return types.SimpleNamespace(
+        index=proposal.index,
+        strategy=proposal.strategy,
+        macs=proposal.macs,
+        known_score=1 - np.abs(ratios - wish).mean(),
+    )
+
+
+def run(algorithm, count):
+    found = []
+    while len(found) < count:
+        generation = algorithm.suggest(
+            min(count - len(found), algorithm.generation or count)
+        )
+        candidates = [scored(proposal) for proposal in generation]
+        algorithm.update(candidates)
+        found += zip(generation, candidates, strict=True)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_finds_better_ones_than_random_sampling(mobilenet, seed):
+    groups, cost_model, wanted, settings = mobilenet
+    settings = types.SimpleNamespace(**{**vars(settings), "seed": seed})
+    best = {
+        make: max(
+            c.known_score
+            for _, c in run(make(groups, cost_model, wanted, settings), 200)
+        )
+        for make in (evolution.EvolutionarySearch, sampling.RandomSampling)
+    }
+    gain = best[evolution.EvolutionarySearch] - best[sampling.RandomSampling]
+    assert gain > 0.03
+
+
+def test_all_meet_the_budget_and_none_comes_twice(mobilenet):
+    algorithm = evolution.EvolutionarySearch(*mobilenet)
+    proposals = [proposal for proposal, _ in run(algorithm, 130)]
+    for proposal in proposals:
+        assert abs(proposal.macs / 46_354_432 - 0.5) <= 0.01
+        ratios = [ratio for _, ratio in proposal.strategy.ratios]
+        assert 0 <= min(ratios) and max(ratios) <= 0.7
+    assert len({proposal.kept for proposal in proposals}) == 130
+    indices = [proposal.index for proposal in proposals]
+    assert indices == sorted(set(indices))
+    assert algorithm.drawn == indices[-1] + 1
+
+
+def test_begins_at_random_and_ends_alike(mobilenet):
+    first, second = (
+        [p for p, _ in run(evolution.EvolutionarySearch(*mobilenet), 60)]
+        for _ in range(2)
+    )
+    assert first == second
+    assert first[:25] == sampling.RandomSampling(*mobilenet).suggest(25)
+    # More candidates go on where fewer ended.
+    longer = run(evolution.EvolutionarySearch(*mobilenet), 100)
+    assert [p for p, _ in longer][:50] == first[:50]
+
+
+def test_children_are_made_of_their_parents(mobilenet):
+    algorithm = evolution.EvolutionarySearch(*mobilenet)
+    groups = len(mobilenet[0])
+    parents = np.stack([np.full(groups, 0.2), np.full(groups, 0.6)])
+    children = algorithm._children(parents, np.random.default_rng(0))
+    unchanged = (children == 0.2) | (children == 0.6)
+    assert unchanged.mean() == pytest.approx(0.8, abs=0.01)
+    mixed = ((children == 0.2).any(1)) & ((children == 0.6).any(1))
+    # Of every other child both parents are one; of half of the rest by chance.
+    assert mixed[::2].sum() == 0
+    assert mixed[1::2].mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_budget_without_networks_left_is_told():
+    model = zoo.build("resnet20", (8, 8, 3), 10, width=0.125)
+    arguments = setup(model, macs=0.5, tolerance=0.0005)
+    algorithm = evolution.EvolutionarySearch(*arguments)
+    with pytest.raises(errors.InputError, match="gave no new network"):
+        run(algorithm, 100_000)
