@@ -1,6 +1,6 @@
 """Evolutionary search: new strategies are made of the best so far."""
 
-import itertools
+import dataclasses
 
 import numpy as np
 
@@ -20,8 +20,9 @@ class EvolutionarySearch(sampling.SearchAlgorithm):
     The first generation is that of `sampling.RandomSampling` with the same
     seed. A child takes each ratio from one of two parents, which may be the
     same one, and has a fifth of its ratios moved a little; children that miss
-    the constraints are drawn again. What comes of it depends on the seed and
-    the scores alone.
+    the constraints are drawn again, and where no new one is found a random
+    strategy takes its place. What comes of it depends on the seed and the
+    scores alone.
     """
 
     generation = 25
@@ -52,34 +53,38 @@ class EvolutionarySearch(sampling.SearchAlgorithm):
         )
         parents = self._parents()
         children = []
-        for block in itertools.count():
-            if block == _GIVE_UP_AFTER:
-                raise sampling.exhausted(
-                    block * sampling.BLOCK,
-                    self._constraints,
-                    self._settings,
-                    len(self._seen),
-                )
-            ratios = self._children(parents, generator)
-            drawn = sampling.costed(
-                ratios,
+        for _ in range(_GIVE_UP_AFTER):
+            block = sampling.costed(
+                self._children(parents, generator),
                 self._groups,
                 self._cost_model,
                 self._constraints,
                 self._settings,
             )
             first, self.drawn = self.drawn, self.drawn + sampling.BLOCK
-            for row in np.flatnonzero(drawn.met):
-                if tuple(drawn.kept[row].tolist()) in self._seen:
-                    continue
+            for row in np.flatnonzero(block.met):
                 child = sampling.make_proposal(
-                    first + int(row), drawn, row, self._groups
+                    first + int(row), block, row, self._groups
                 )
+                if child.kept in self._seen:
+                    continue
                 self._seen.add(child.kept)
                 children.append(child)
                 if len(children) == count:
                     self.drawn = child.index + 1
                     return children
+        return children + self._strangers(count - len(children))
+
+    def _strangers(self, count):
+        """Random proposals, where the best have no new children left."""
+        found = []
+        while len(found) < count:
+            (proposal,) = self._random.suggest(1)
+            if proposal.kept not in self._seen:
+                self._seen.add(proposal.kept)
+                found.append(dataclasses.replace(proposal, index=self.drawn))
+                self.drawn += 1
+        return found
 
     def _parents(self):
         """Ratios of the best candidates: float array (parents, groups)."""
