@@ -9,7 +9,7 @@ from eagleeye_tf.candidates import sampling
 _PARENTS = 10
 _MUTATED = 0.2  # share of a child's ratios
 _STEP = 0.2  # standard deviation of a mutation, of the range of ratios
-_GIVE_UP_AFTER = 100  # blocks
+_GIVE_UP_AFTER = 10  # blocks
 # Tells the generator apart from those of `sampling.draw_block`.
 _STREAM = 7
 
