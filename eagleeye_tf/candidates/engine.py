@@ -39,7 +39,8 @@ class SearchSettings:
         num_candidates: strategies to score.
         min_ratio: lower end of the pruning ratios, in [0, 1).
         max_ratio: upper end of the pruning ratios (the paper's R).
-        importance: name in `importance.IMPORTANCES`, or a function.
+        importance: name in `importance.IMPORTANCES`, or a function. Those
+            that ask for examples are given the calibration set.
         round_to: multiple to which kept channels are rounded up.
         algorithm: name in `algorithms.ALGORITHMS`.
         evaluation: `"race"`, where only the better candidates see all
@@ -196,10 +197,9 @@ def search(
             belongs to another search.
     """
     settings = settings or SearchSettings()
-    pruner = rebuild.Pruner(model, settings.importance, settings.round_to)
-    channel_graph.require_groups(pruner.graph)
-    algorithm, full_cost = algorithm_for(pruner.graph, settings)
     calibration = batches_lib.with_or_without_labels(calibration)
+    pruner = make_pruner(model, settings, calibration)
+    algorithm, full_cost = algorithm_for(pruner.graph, settings)
     examples = batches_lib.as_arrays(sub_validation)
     evaluator = evaluators.make(
         pruner,
@@ -254,6 +254,28 @@ def search(
         model_fingerprint=identity["model"],
         has_batch_norm=evaluator.has_batch_norm,
         torn=log.torn if log else 0,
+    )
+
+
+def make_pruner(model, settings, calibration):
+    """The `rebuild.Pruner` of a search.
+
+    Args:
+        model: the whole network.
+        settings: `SearchSettings`.
+        calibration: `(images, labels)` for importances that look at them.
+
+    Raises:
+        InputError: if nothing can be pruned, or the importance does not fit.
+    """
+    graph = channel_graph.ChannelGraph(model)
+    channel_graph.require_groups(graph)
+    return rebuild.Pruner(
+        model,
+        settings.importance,
+        settings.round_to,
+        graph,
+        examples=calibration,
     )
 
 

@@ -115,6 +115,11 @@ class ChannelGraph:
         classes = self._class_of.max(initial=-1) + 1
         return np.bincount(self._class_of[labels], minlength=classes)
 
+    def sum_by_class(self, labels, values):
+        """Sums of values over the labels of each class: float (classes,)."""
+        classes = self._class_of.max(initial=-1) + 1
+        return np.bincount(self._class_of[labels], values, classes)
+
     def keeper(self, kept_units):
         """Returns a function from labels to a bool array, True where kept.
 

@@ -19,18 +19,34 @@ class Pruner:
 
     Args:
         model: a functional or Sequential `keras.Model`; never changed.
-        importance: `"l1"`, `"l2"` or a function (see `importance`).
+        importance: see `importance.rank_channels`.
         round_to: multiple to which kept channels are rounded up.
         graph: the model's `ChannelGraph`, if it was analysed before.
+        examples: `(images, labels)` for importances that ask for them.
+        rankings: what `rank_channels` gave before, instead of `importance`.
 
     Attributes:
         graph: the model's `ChannelGraph`.
+        rankings: for each group the indices of its channels, the most
+            important first.
     """
 
-    def __init__(self, model, importance="l1", round_to=1, graph=None):
+    def __init__(
+        self,
+        model,
+        importance="l1",
+        round_to=1,
+        graph=None,
+        examples=None,
+        rankings=None,
+    ):
         self.graph = graph or ChannelGraph(model)
+        self.rankings = rankings
+        if rankings is None:
+            self.rankings = importance_lib.rank_channels(
+                self.graph, importance, examples
+            )
         self._round_to = round_to
-        self._rankings = importance_lib.rank_channels(self.graph, importance)
 
     def prune(self, ratios, batch_statistics=False, fresh=False):
         """Builds the smaller model.
@@ -55,7 +71,7 @@ class Pruner:
         """Returns which channels stay; see `ChannelGraph.keeper`."""
         kept_units = []
         for count, ranking in zip(
-            self.kept(ratios), self._rankings, strict=True
+            self.kept(ratios), self.rankings, strict=True
         ):
             kept = np.zeros(len(ranking), bool)
             kept[ranking[:count]] = True
@@ -71,7 +87,7 @@ class Pruner:
         return PruningStrategy.of(self.graph.groups, ratios)
 
 
-def prune(model, ratios, importance="l1", round_to=1):
+def prune(model, ratios, importance="l1", round_to=1, examples=None):
     """Removes the least important channels of a model.
 
     Args:
@@ -80,9 +96,11 @@ def prune(model, ratios, importance="l1", round_to=1):
             channel group, or `{group name: ratio}` (groups not named stay
             whole), or a `PruningStrategy`. floor(ratio · size) channels go,
             at least one stays.
-        importance: `"l1"`, `"l2"`, or a function from a list of arrays
+        importance: `"l1"`, `"l2"`, `"geometric_median"`, `"bn_scale"`,
+            `"taylor"`, `"random"`, or a function from a list of arrays
             (channels, weights) to an array (channels,).
         round_to: kept channels are rounded up to a multiple of it.
+        examples: `(images, labels)`, for `"taylor"`.
 
     Returns:
         A new `keras.Model` with the surviving weights, the same layer names,
@@ -94,7 +112,8 @@ def prune(model, ratios, importance="l1", round_to=1):
             unknown group or importance, or a layer that does not come back
             from its own config.
     """
-    return Pruner(model, importance, round_to).prune(ratios)
+    pruner = Pruner(model, importance, round_to, examples=examples)
+    return pruner.prune(ratios)
 
 
 def with_batch_statistics(model):

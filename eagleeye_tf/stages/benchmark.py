@@ -148,12 +148,13 @@ def main():
 
 def _bench(job, model, settings):
     data = job.data
-    pruner = rebuild.Pruner(model, settings.importance, settings.round_to)
+    calibration = data.arrays(data.calibration)
+    pruner = engine.make_pruner(model, settings, calibration)
     algorithm, _ = engine.algorithm_for(pruner.graph, settings)
     sub_validation = data.arrays(data.sub_validation)
     evaluator = evaluators.make(
         pruner,
-        data.arrays(data.calibration),
+        calibration,
         sub_validation,
         job.distribution,
         batch_size=settings.batch_size,

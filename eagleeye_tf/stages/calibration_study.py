@@ -13,9 +13,7 @@ from eagleeye_tf import errors
 from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import json_log
-from eagleeye_tf.pruning import channel_graph
 from eagleeye_tf.pruning import network
-from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.reporting import calibration
 from eagleeye_tf.reporting import plots
 from eagleeye_tf.stages import common
@@ -51,10 +49,9 @@ def main():
     job = common.open_job()
     settings = search.search_settings()
     model = job.trained_model()
-    pruner = rebuild.Pruner(model, settings.importance, settings.round_to)
-    channel_graph.require_groups(pruner.graph)
-    algorithm, _ = engine.algorithm_for(pruner.graph, settings)
     calibration_set = job.data.arrays(job.data.calibration)
+    pruner = engine.make_pruner(model, settings, calibration_set)
+    algorithm, _ = engine.algorithm_for(pruner.graph, settings)
     sub_validation = job.data.arrays(job.data.sub_validation)
     evaluator = _evaluator(job, pruner, calibration_set, sub_validation)
     if not evaluator.has_batch_norm:

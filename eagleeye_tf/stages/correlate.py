@@ -16,8 +16,6 @@ from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import json_log
 from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import racing
-from eagleeye_tf.pruning import channel_graph
-from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.reporting import plots
 from eagleeye_tf.reporting import study
 from eagleeye_tf.stages import common
@@ -68,8 +66,8 @@ def main():
             f"fewer than --phi_k. Received: {settings.num_candidates}."
         )
     model = job.trained_model()
-    pruner = rebuild.Pruner(model, settings.importance, settings.round_to)
-    channel_graph.require_groups(pruner.graph)
+    calibration = job.data.arrays(job.data.calibration)
+    pruner = engine.make_pruner(model, settings, calibration)
     folder = job.workdir / "correlate"
     identity = {
         "model": engine.model_fingerprint(model),
@@ -77,7 +75,7 @@ def main():
         **settings.identity(),
     }
     with log_lib.SearchLog(folder / "scores.jsonl", identity) as scores:
-        rungs = _score(job, pruner, settings, scores)
+        rungs = _score(job, pruner, calibration, settings, scores)
         candidates = {
             c.index: [scores.get(c.index, rung.seen) for rung in rungs]
             for c in scores.candidates
@@ -93,7 +91,7 @@ def main():
     _report(job, folder, candidates, tuned.records, k)
 
 
-def _score(job, pruner, settings, log):
+def _score(job, pruner, calibration, settings, log):
     """Scores all candidates on a race's first rung, then on all images.
 
     Returns:
@@ -103,7 +101,7 @@ def _score(job, pruner, settings, log):
     algorithm, _ = engine.algorithm_for(pruner.graph, settings)
     evaluator = evaluators.make(
         pruner,
-        data.arrays(data.calibration),
+        calibration,
         data.arrays(data.sub_validation),
         job.distribution,
         batch_size=settings.batch_size,

@@ -3,6 +3,7 @@
 import dataclasses
 
 import keras
+import numpy as np
 from absl import flags
 
 from eagleeye_tf import errors
@@ -64,8 +65,11 @@ def finetune(job):
     """Fine-tunes the winners; returns what `finetune/result.json` holds."""
     model, found = _searched(job)
     settings = training_settings(job)
+    # Those of the search: measured again, they might differ in a rounding.
     pruner = rebuild.Pruner(
-        model, found["settings"]["importance"], found["settings"]["round_to"]
+        model,
+        round_to=found["settings"]["round_to"],
+        rankings=[np.array(ranking) for ranking in found["rankings"]],
     )
     winners = found["candidates"][: _NUM_WINNERS.value]
     results = [

@@ -59,7 +59,9 @@ _IMPORTANCE = flags.DEFINE_enum(
     "importance",
     "l1",
     list(importance.IMPORTANCES),
-    "Which channels go first: those of least L1 or L2 norm.",
+    "Which channels go first: those of least L1 or L2 norm, nearest to the "
+    "others, of least BN scale, of least influence on the loss of the "
+    "calibration images (taylor), or any (random).",
 )
 _ROUND_TO = flags.DEFINE_integer(
     "round_to",
@@ -183,9 +185,11 @@ def _search(job, cluster):
             "it told of was evaluated again."
         )
     groups = [(group.name, group.size) for group in result.pruner.graph.groups]
+    rankings = [ranking.tolist() for ranking in result.pruner.rankings]
     summary = {
         "split": job.split(),
         "groups": groups,
+        "rankings": rankings,
         **_summary(result, settings),
     }
     workdir.write_json(job.workdir / "search" / "result.json", summary)

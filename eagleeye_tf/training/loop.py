@@ -8,10 +8,10 @@ import pathlib
 import time
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from eagleeye_tf import errors
+from eagleeye_tf import outputs as outputs_lib
 from eagleeye_tf import replicas
 from eagleeye_tf.training import schedules
 
@@ -159,14 +159,6 @@ def _uses_float16(model):
     )
 
 
-def _gives_probabilities(model, batches):
-    """Whether the outputs are a distribution over classes, else logits."""
-    images, _ = next(iter(batches))
-    outputs = np.asarray(model(tf.cast(images[:8], tf.float32)))
-    sums = outputs.astype(np.float64).sum(axis=-1)
-    return bool((outputs >= 0).all() and np.allclose(sums, 1, atol=1e-2))
-
-
 def _loss(settings, probabilities):
     crossentropy = keras.losses.CategoricalCrossentropy(
         from_logits=not probabilities,
@@ -190,15 +182,14 @@ class _Objective:
 
     def __init__(self, model, teacher, settings, batches):
         self._model = model
-        self._of_labels = _loss(settings, _gives_probabilities(model, batches))
+        images, _ = next(iter(batches))
+        kind = outputs_lib.gives_probabilities(model, images)
+        self._of_labels = _loss(settings, kind)
         self._weight = settings.distillation_weight if teacher else 0.0
         self._temperature = settings.distillation_temperature
         if self._weight:
             self._teacher = teacher
-            self._as_logits = [
-                _log if _gives_probabilities(m, batches) else tf.identity
-                for m in (teacher, model)
-            ]
+            self._kinds = outputs_lib.gives_probabilities(teacher, images), kind
 
     def __call__(self, images, labels):
         images = tf.cast(images, tf.float32)
@@ -208,21 +199,13 @@ class _Objective:
             return loss
         answers = self._teacher(images, training=False)
         expected, found = (
-            tf.nn.log_softmax(
-                as_logits(tf.cast(x, tf.float32)) / self._temperature
-            )
-            for as_logits, x in zip(
-                self._as_logits, (answers, outputs), strict=True
-            )
+            tf.nn.log_softmax(outputs_lib.logits(x, kind) / self._temperature)
+            for kind, x in zip(self._kinds, (answers, outputs), strict=True)
         )
         expected = tf.stop_gradient(expected)
         gap = tf.reduce_sum(tf.exp(expected) * (expected - found), axis=-1)
         taught = self._temperature**2 * gap
         return (1 - self._weight) * loss + self._weight * taught
-
-
-def _log(probabilities):
-    return tf.math.log(tf.maximum(probabilities, keras.config.epsilon()))
 
 
 def _train_step(model, optimizer, objective, settings, distribution, spec):
