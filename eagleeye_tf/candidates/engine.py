@@ -197,9 +197,10 @@ def search(
             belongs to another search.
     """
     settings = settings or SearchSettings()
+    graph = _prunable(model)
+    algorithm, full_cost = algorithm_for(graph, settings)
     calibration = batches_lib.with_or_without_labels(calibration)
-    pruner = make_pruner(model, settings, calibration)
-    algorithm, full_cost = algorithm_for(pruner.graph, settings)
+    pruner = make_pruner(model, settings, calibration, graph)
     examples = batches_lib.as_arrays(sub_validation)
     evaluator = evaluators.make(
         pruner,
@@ -257,24 +258,29 @@ def search(
     )
 
 
-def make_pruner(model, settings, calibration):
+def _prunable(model):
+    graph = channel_graph.ChannelGraph(model)
+    channel_graph.require_groups(graph)
+    return graph
+
+
+def make_pruner(model, settings, calibration, graph=None):
     """The `rebuild.Pruner` of a search.
 
     Args:
         model: the whole network.
         settings: `SearchSettings`.
         calibration: `(images, labels)` for importances that look at them.
+        graph: the model's `ChannelGraph`, if it was analysed before.
 
     Raises:
         InputError: if nothing can be pruned, or the importance does not fit.
     """
-    graph = channel_graph.ChannelGraph(model)
-    channel_graph.require_groups(graph)
     return rebuild.Pruner(
         model,
         settings.importance,
         settings.round_to,
-        graph,
+        graph or _prunable(model),
         examples=calibration,
     )
 

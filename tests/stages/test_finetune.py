@@ -10,9 +10,7 @@ from eagleeye_tf.stages import finetune
 
 
 @pytest.mark.parametrize("from_scratch", [False, True])
-def test_starts_from_surviving_weights_or_from_scratch(
-    set_flags, tmp_path, from_scratch
-):
+def test_starts_from_surviving_weights_or_from_scratch(set_flags, from_scratch):
     set_flags(
         from_scratch=from_scratch,
         image_size=8,
@@ -32,7 +30,7 @@ def test_starts_from_surviving_weights_or_from_scratch(
         job,
         pruner,
         candidate,
-        tmp_path / "candidate",
+        job.workdir / "candidate",
         finetune.training_settings(job),
         "Fine-tuning",
     )
