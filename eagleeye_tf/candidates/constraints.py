@@ -1,4 +1,4 @@
-"""What a candidate may cost: metric, target, tolerance."""
+"""What a candidate may cost: a metric near a target, or below a limit."""
 
 import dataclasses
 import math
@@ -11,28 +11,39 @@ from eagleeye_tf.pruning import strategy as strategy_lib
 
 @dataclasses.dataclass(frozen=True)
 class Constraint:
-    """A band of costs.
+    """A band of costs, or a limit.
 
     Attributes:
         metric: a name of `CostModel.metrics`.
-        target: the cost wanted, absolute.
+        target: the cost wanted, or allowed, absolute.
         tolerance: how far from the target is near enough, absolute.
         full: the cost of the whole network, for messages.
+        is_limit: whether everything below the target will do, too.
     """
 
     metric: str
     target: float
     tolerance: float
     full: int
+    is_limit: bool = False
 
     def met_by(self, costs):
         """Bool array: which of `{metric: array}`'s candidates meet it."""
-        distance = np.abs(costs[self.metric] - self.target)
         # Half a unit makes room for a target that is not a whole number.
-        return distance <= max(self.tolerance, 0.5)
+        return self.distance(costs) <= max(self.tolerance, 0.5)
+
+    def distance(self, costs):
+        """Array: how far `{metric: array}`'s candidates are from the target."""
+        beyond = costs[self.metric] - self.target
+        return np.maximum(beyond, 0) if self.is_limit else np.abs(beyond)
 
     def describe(self):
         """E.g. "50 % ± 0.5 % of 46,354,432 macs"."""
+        if self.is_limit:
+            return (
+                f"at most {self.target / self.full:.4%} of {self.full:,} "
+                f"{self.metric}"
+            )
         return (
             f"{self.target / self.full:.4%} ± "
             f"{self.tolerance / self.full:.4%} of {self.full:,} {self.metric}"
@@ -52,19 +63,41 @@ def make(metric, amount, tolerance, full):
     Raises:
         InputError: if a number is outside its range.
     """
+    _check_amount(metric, amount, full)
+    if not 0 <= tolerance <= 1:
+        raise errors.InputError(
+            "A tolerance is a share in [0, 1] of the whole network's cost. "
+            f"Received: {tolerance}."
+        )
+    return Constraint(metric, _absolute(amount, full), tolerance * full, full)
+
+
+def limit(metric, amount, full):
+    """The `Constraint` that allows a user's number and all below it.
+
+    Args:
+        metric: a name of `CostModel.metrics`.
+        amount: as for `make`.
+        full: cost of the whole network.
+
+    Raises:
+        InputError: if the number is outside its range.
+    """
+    _check_amount(metric, amount, full)
+    return Constraint(metric, _absolute(amount, full), 0.0, full, is_limit=True)
+
+
+def _check_amount(metric, amount, full):
     if not (math.isfinite(amount) and 0 < amount <= full):
         raise errors.InputError(
             f"A budget in {metric} is a share in (0, 1] of the whole network, "
             f"or a number up to the network's own {full:,}. "
             f"Received: {amount}."
         )
-    if not 0 <= tolerance <= 1:
-        raise errors.InputError(
-            "A tolerance is a share in [0, 1] of the whole network's cost. "
-            f"Received: {tolerance}."
-        )
-    target = amount * full if amount <= 1 else amount
-    return Constraint(metric, target, tolerance * full, full)
+
+
+def _absolute(amount, full):
+    return amount * full if amount <= 1 else amount
 
 
 def reachable(cost_model, groups, settings):
@@ -98,7 +131,10 @@ def check_reachable(constraints, cost_model, groups, settings):
     for constraint in constraints:
         low, high = ranges[constraint.metric]
         reach = max(constraint.tolerance, 0.5)
-        if low - reach <= constraint.target <= high + reach:
+        below_all = constraint.target < low - reach
+        if not below_all and (
+            constraint.is_limit or constraint.target <= high + reach
+        ):
             continue
         below = constraint.target < low
         out = "raise max_ratio" if below else "lower min_ratio"

@@ -34,6 +34,11 @@ class SearchSettings:
         macs: MACs that should be left: a share in (0, 1] of the network's
             own, or an absolute number; None for any.
         params: the same for parameters.
+        activation_memory: the same for bytes of activation memory.
+        max_macs: MACs that may be left at most, given like `macs`; None for
+            any number.
+        max_params: the same for parameters.
+        max_activation_memory: the same for bytes of activation memory.
         tolerance: how far from the budget is near enough, as a share of the
             whole network's cost.
         num_candidates: strategies to score.
@@ -57,6 +62,10 @@ class SearchSettings:
 
     macs: float | None = 0.5
     params: float | None = None
+    activation_memory: float | None = None
+    max_macs: float | None = None
+    max_params: float | None = None
+    max_activation_memory: float | None = None
     tolerance: float = 0.005
     num_candidates: int = 100
     min_ratio: float = 0.0
@@ -293,16 +302,18 @@ def model_fingerprint(model):
 
 def constraints_of(settings, full_cost):
     """The `Constraint`s of `SearchSettings` for a network of that `Cost`."""
-    return [
-        constraints_lib.make(
-            metric,
-            getattr(settings, metric),
-            settings.tolerance,
-            getattr(full_cost, metric),
-        )
-        for metric in CostModel.metrics
-        if getattr(settings, metric) is not None
-    ]
+    wanted = []
+    for metric in CostModel.metrics:
+        full = getattr(full_cost, metric)
+        target = getattr(settings, metric)
+        if target is not None:
+            wanted.append(
+                constraints_lib.make(metric, target, settings.tolerance, full)
+            )
+        most = getattr(settings, f"max_{metric}")
+        if most is not None:
+            wanted.append(constraints_lib.limit(metric, most, full))
+    return wanted
 
 
 def algorithm_for(graph, settings):

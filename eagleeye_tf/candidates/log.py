@@ -10,7 +10,7 @@ import dataclasses
 from eagleeye_tf.candidates import json_log
 from eagleeye_tf.pruning.strategy import PruningStrategy
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Candidate:
         kept: tuple of kept channels, one for each group.
         macs: multiply-accumulates of one example.
         params: number of weights.
+        activation_memory: see `cost.Cost`.
         calibration_correct: correct answers of the calibration pass itself,
             with the statistics of each batch.
         calibration_total: calibration images seen.
@@ -38,6 +39,7 @@ class Candidate:
     kept: tuple
     macs: int
     params: int
+    activation_memory: int
     calibration_correct: int
     calibration_total: int
     correct: int

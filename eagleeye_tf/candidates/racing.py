@@ -213,6 +213,7 @@ def _candidate(proposal, rung, answers, before):
         kept=proposal.kept,
         macs=proposal.macs,
         params=proposal.params,
+        activation_memory=proposal.activation_memory,
         calibration_correct=answers.calibration_correct
         + (before.calibration_correct if before else 0),
         calibration_total=rung.calibration,

@@ -27,6 +27,7 @@ class Proposal:
         kept: tuple of kept channels, one for each group.
         macs: cost of the pruned network.
         params: cost of the pruned network.
+        activation_memory: cost of the pruned network.
     """
 
     index: int
@@ -34,6 +35,7 @@ class Proposal:
     kept: tuple
     macs: int
     params: int
+    activation_memory: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,10 +211,10 @@ class UniformSampling(SearchAlgorithm):
                 "Uniform pruning has one strategy for a budget. Received: "
                 f"num_candidates={count + self.drawn}; ask for 1."
             )
-        if not constraints:
+        if all(constraint.is_limit for constraint in constraints):
             raise errors.InputError(
                 "Uniform pruning needs a budget to derive its ratio from: "
-                "give macs or params."
+                "give macs, params or activation_memory."
             )
         sizes = np.array([group.size for group in groups])
         golden = (np.sqrt(5) - 1) / 2
@@ -224,10 +226,7 @@ class UniformSampling(SearchAlgorithm):
             settings.max_ratio,
         )
         block = costed(ratios, groups, self._cost_model, constraints, settings)
-        miss = sum(
-            np.abs(block.costs[c.metric] - c.target) / c.full
-            for c in constraints
-        )
+        miss = sum(c.distance(block.costs) / c.full for c in constraints)
         row = int(np.argmin(miss))
         for constraint in constraints:
             if not constraint.met_by(block.costs)[row]:
@@ -250,6 +249,5 @@ def make_proposal(index, block, row, groups):
             tuple((group.name, ratio) for group, ratio in named)
         ),
         kept=tuple(block.kept[row].tolist()),
-        macs=int(block.costs["macs"][row]),
-        params=int(block.costs["params"][row]),
+        **{name: int(values[row]) for name, values in block.costs.items()},
     )

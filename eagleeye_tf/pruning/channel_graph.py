@@ -92,6 +92,10 @@ class ChannelGraph:
             their first call.
         groups: tuple of `ChannelGroup` in topological order.
         frozen: tuple of `FrozenChannels` in topological order.
+        tensors: list of `Channels` of all tensors, nested models opened.
+        calls: list of (path, numbers of the tensors read, numbers of those
+            made), of all calls in topological order.
+        outputs: numbers of the tensors that leave the model.
 
     Raises:
         InputError: if the model is not functional or Sequential.
@@ -101,6 +105,8 @@ class ChannelGraph:
         self.model = model
         self.records = {}
         self.nested_inputs = {}
+        self.tensors = []
+        self.calls = []
         self._labels = Labels()
         self._tensors = {}
         self._paths = {}
@@ -150,16 +156,23 @@ class ChannelGraph:
         for ref in net.inputs:
             labels = self._labels.new(ref.shape[-1] or 0)
             self._labels.freeze(labels, ref.key[0], "is an input of the model")
-            inputs.append(Channels(labels, len(ref.shape) - 1, ref.shape))
+            x = Channels(labels, len(ref.shape) - 1, ref.shape)
+            inputs.append((self._number(x), x))
         leaving = self._trace_calls(net, "", inputs)
-        for ref, x in zip(net.outputs, leaving, strict=True):
+        self.outputs = tuple(number for number, _ in leaving)
+        for ref, (_, x) in zip(net.outputs, leaving, strict=True):
             reason = "is an output of the model"
             self._labels.freeze(x.labels, ref.key[0], reason, foremost=True)
 
+    def _number(self, channels):
+        """Enters a tensor; returns its number."""
+        self.tensors.append(channels)
+        return len(self.tensors) - 1
+
     def _trace_calls(self, net, prefix, inputs):
+        """Traces calls; tensors are pairs (number, `Channels`)."""
         tensors = {
-            ref.key: channels
-            for ref, channels in zip(net.inputs, inputs, strict=True)
+            ref.key: pair for ref, pair in zip(net.inputs, inputs, strict=True)
         }
         for call in net.calls:
             entering = tuple(tensors[ref.key] for ref in call.data)
@@ -167,16 +180,28 @@ class ChannelGraph:
             if network.is_functional(call.layer):
                 nested = network.read(network.as_functional(call.layer))
                 entering = tuple(
-                    self._enter(f"{path}/{ref.key[0]}", ref.shape, x)
-                    for ref, x in zip(nested.inputs, entering, strict=True)
+                    (
+                        number,
+                        self._enter(f"{path}/{ref.key[0]}", ref.shape, x),
+                    )
+                    for ref, (number, x) in zip(
+                        nested.inputs, entering, strict=True
+                    )
                 )
                 leaving = self._trace_calls(nested, path + "/", entering)
             else:
-                leaving = self._trace_call(
-                    dataclasses.replace(call, name=path), entering
+                outputs = self._trace_call(
+                    dataclasses.replace(call, name=path),
+                    tuple(x for _, x in entering),
                 )
-            for index, channels in enumerate(leaving):
-                tensors[call.name, call.index, index] = channels
+                leaving = tuple((self._number(x), x) for x in outputs)
+                read, made = (
+                    tuple(number for number, _ in pairs)
+                    for pairs in (entering, leaving)
+                )
+                self.calls.append((path, read, made))
+            for index, pair in enumerate(leaving):
+                tensors[call.name, call.index, index] = pair
         return tuple(tensors[ref.key] for ref in net.outputs)
 
     def _enter(self, path, shape, x):

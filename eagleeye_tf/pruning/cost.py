@@ -22,10 +22,15 @@ class Cost:
             dense layers (the paper's "FLOPs").
         params: number of values in all weights, BN statistics included, as
             `model.count_params()` counts them.
+        activation_memory: bytes of the tensors that are needed at once, at
+            most, while one example passes through the layers one by one, in
+            float32. Layers that treat each value alone (activations,
+            normalizations) work in place if nobody else reads their input.
     """
 
     macs: int
     params: int
+    activation_memory: int
 
 
 class CostModel:
@@ -33,7 +38,8 @@ class CostModel:
 
     Every weight has a size that is the product of its axes, and the length
     of an axis that follows channels is a linear function of the kept
-    channels. MACs are the sizes of kernels times their number of uses.
+    channels. MACs are the sizes of kernels times their number of uses. The
+    sizes of tensors are such functions, too.
 
     Args:
         graph: the `ChannelGraph` of the model.
@@ -43,7 +49,7 @@ class CostModel:
             in space unknown.
     """
 
-    metrics = ("macs", "params")
+    metrics = ("macs", "params", "activation_memory")
 
     @property
     def uncounted(self):
@@ -61,12 +67,15 @@ class CostModel:
         self._forms = []
         self._form_index = {}
         self._graph = graph
-        terms = {metric: collections.Counter() for metric in self.metrics}
+        terms = {metric: collections.Counter() for metric in self.metrics[:2]}
         nothing = graph.class_counts(np.array([], int)).astype(float)
-        self._owned = {metric: nothing.copy() for metric in self.metrics}
+        self._owned = {metric: nothing.copy() for metric in terms}
         for record in graph.records.values():
             self._add_terms(record, terms)
         self._terms = terms
+        self._tensor_forms = [self._form(x.labels) for x in graph.tensors]
+        self._tensor_bytes = np.array([_bytes(x) for x in graph.tensors])
+        self._needed = _needed_at_once(graph)
         self._slopes = np.array(
             [
                 [counts[group.units[0]] for group in graph.groups]
@@ -95,6 +104,9 @@ class CostModel:
             for forms, coefficient in terms.items():
                 total += coefficient * widths[:, list(forms)].prod(axis=1)
             costs[metric] = total
+        sizes = widths[:, self._tensor_forms] * self._tensor_bytes
+        needed = (sizes.astype(float) @ self._needed).max(axis=1)
+        costs["activation_memory"] = needed.astype(np.int64)
         return costs
 
     def of_one(self, kept):
@@ -169,6 +181,49 @@ class CostModel:
             self._form_index[key] = len(self._forms)
             self._forms.append(self._graph.class_counts(labels))
         return self._form_index[key]
+
+
+def _bytes(x):
+    """Bytes of a float32 tensor of one example, per channel."""
+    sizes = [n for axis, n in enumerate(x.shape) if axis not in (0, x.axis)]
+    if not len(x.labels):  # Its channels are not followed.
+        sizes = x.shape[1:]
+    if None in sizes:
+        raise errors.InputError(
+            "Activation memory needs to know the size of the images: give "
+            f"the model a fixed input shape. Received a tensor {x.shape}."
+        )
+    return 4 * math.prod(sizes)
+
+
+def _needed_at_once(graph):
+    """Which tensors each call needs: float array (tensors, calls).
+
+    What was made before and is read then or later, and what it makes.
+    """
+    count = len(graph.tensors)
+    first, last = np.zeros(count, int), np.zeros(count, int)
+    for step, (_, read, made) in enumerate(graph.calls):
+        last[list(read)] = step
+        first[list(made)] = last[list(made)] = step
+    last[list(graph.outputs)] = len(graph.calls)
+    steps = np.arange(max(len(graph.calls), 1))
+    needed = (first[:, np.newaxis] <= steps) & (steps <= last[:, np.newaxis])
+    for step, (path, read, made) in enumerate(graph.calls):
+        last_read = len(read) == len(made) == 1 and last[read[0]] == step
+        if last_read and _is_elementwise(graph, path, *read, *made):
+            needed[read[0], step] = False
+    return np.unique(needed, axis=1).astype(float)
+
+
+def _is_elementwise(graph, path, read, made):
+    """Whether a call leaves the channels and multiplies with no kernel."""
+    before, after = graph.tensors[read], graph.tensors[made]
+    return (
+        before.shape == after.shape
+        and np.array_equal(before.labels, after.labels)
+        and not any(graph.records[path].uses.values())
+    )
 
 
 def cost(model, ratios=None, round_to=1):

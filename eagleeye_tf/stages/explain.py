@@ -110,8 +110,7 @@ def _show_sensitivity(job, pruner, ratios):
             index=index,
             strategy=strategy,
             kept=tuple(kept[index].tolist()),
-            macs=int(costs["macs"][index]),
-            params=int(costs["params"][index]),
+            **{name: int(values[index]) for name, values in costs.items()},
         )
         for index, strategy in enumerate(strategies)
     ]

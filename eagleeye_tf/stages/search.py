@@ -23,13 +23,32 @@ _MACS = flags.DEFINE_float(
     "macs",
     None,
     "Multiply-accumulates to leave: a share in (0, 1] of the network's own, "
-    "or an absolute number. By default 0.5, or any if --params is given. "
+    "or an absolute number. By default 0.5, or any if another budget is given. "
     "--macs=1 --tolerance=1 sets no budget.",
     lower_bound=0.0,
 )
 _PARAMS = flags.DEFINE_float(
     "params", None, "Parameters to leave, like --macs.", lower_bound=0.0
 )
+_ACTIVATION_MEMORY = flags.DEFINE_float(
+    "activation_memory",
+    None,
+    "Bytes of activations needed at once to leave, like --macs.",
+    lower_bound=0.0,
+)
+_MOST = {
+    metric: flags.DEFINE_float(
+        f"max_{metric}",
+        None,
+        f"{what} to leave at most, given like --{metric}.",
+        lower_bound=0.0,
+    )
+    for metric, what in (
+        ("macs", "Multiply-accumulates"),
+        ("params", "Parameters"),
+        ("activation_memory", "Bytes of activations needed at once"),
+    )
+}
 _TOLERANCE = flags.DEFINE_float(
     "tolerance",
     0.005,
@@ -108,13 +127,17 @@ def search_settings():
     Raises:
         InputError: if a value is outside its range.
     """
-    macs = _MACS.value
-    if macs is None and _PARAMS.value is None:
-        macs = 0.5
+    budgets = {
+        "macs": _MACS.value,
+        "params": _PARAMS.value,
+        "activation_memory": _ACTIVATION_MEMORY.value,
+        **{f"max_{metric}": flag.value for metric, flag in _MOST.items()},
+    }
+    if all(amount is None for amount in budgets.values()):
+        budgets["macs"] = 0.5
     uniform = _ALGORITHM.value == "uniform"
     return engine.SearchSettings(
-        macs=macs,
-        params=_PARAMS.value,
+        **budgets,
         tolerance=_TOLERANCE.value,
         num_candidates=1 if uniform else _NUM_CANDIDATES.value,
         min_ratio=_MIN_RATIO.value,

@@ -29,6 +29,16 @@ def test_target_between_whole_numbers():
     assert constraint.met_by(costs).tolist() == [False, True, True, False]
 
 
+def test_limit():
+    constraint = constraints.limit("params", 0.5, 1000)
+    costs = {"params": np.array([1, 499, 500, 501, 900])}
+    met = [True, True, True, False, False]
+    assert constraint.met_by(costs).tolist() == met
+    assert constraint.describe() == "at most 50.0000% of 1,000 params"
+    with pytest.raises(errors.InputError, match="params.*Received: 1001"):
+        constraints.limit("params", 1001, 1000)
+
+
 @pytest.mark.parametrize("amount", [0, -0.5, 1001, float("nan")])
 def test_budget_outside_its_range(amount):
     with pytest.raises(errors.InputError, match="1,000") as raised:
@@ -56,5 +66,14 @@ def test_unreachable_budget_names_the_range(macs, way_out):
     with pytest.raises(errors.InputError) as raised:
         constraints.check_reachable(wanted, cost_model, graph.groups, settings)
     message = str(raised.value)
+    # A limit above the range is met by all.
+    limit = [constraints.limit("macs", macs, full)]
+    if macs < 0.5:
+        with pytest.raises(errors.InputError, match="raise max_ratio"):
+            constraints.check_reachable(
+                limit, cost_model, graph.groups, settings
+            )
+    else:
+        constraints.check_reachable(limit, cost_model, graph.groups, settings)
     assert f"({low:,} to {high:,})" in message
     assert way_out in message

@@ -79,6 +79,7 @@ def proposals(count=COUNT):
             kept=(1,),
             macs=10,
             params=10,
+            activation_memory=10,
         )
         for i in range(count)
     ]

@@ -135,3 +135,23 @@ def test_rounded_widths():
     )
     for proposal in sampling.RandomSampling(*arguments).suggest(5):
         assert all(n % 8 == 0 for n in proposal.kept)
+
+
+def test_several_budgets_and_limits_hold_together():
+    model = zoo.build("mobilenet_v1", (32, 32, 3), 10)
+    groups, cost_model, wanted, settings = setup(model, macs=0.5)
+    full = cost_model.full()
+    wanted += [
+        constraints.limit("params", 0.4, full.params),
+        constraints.limit("activation_memory", 0.6, full.activation_memory),
+    ]
+    found = sampling.RandomSampling(
+        groups, cost_model, wanted, settings
+    ).suggest(20)
+    for proposal in found:
+        assert abs(proposal.macs / full.macs - 0.5) <= 0.01
+        assert proposal.params <= 0.4 * full.params
+        assert proposal.activation_memory <= 0.6 * full.activation_memory
+        assert proposal.activation_memory == (
+            cost_model.of_one(proposal.kept).activation_memory
+        )

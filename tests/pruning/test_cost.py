@@ -41,6 +41,39 @@ def test_other_layers_by_hand():
     assert ee.cost(model).macs == separable + depthwise + grouped + dense
 
 
+def test_activation_memory_by_hand():
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(10, 3, padding="same", name="a")(image)
+    x = layers.BatchNormalization()(x)  # In place, and so is the ReLU.
+    x = layers.ReLU()(x)
+    y = layers.Conv2D(20, 3, padding="same", name="b")(x)
+    # Here x, y and their concatenation are needed: 10 + 20 + 30 channels.
+    z = layers.Concatenate()([x, y])
+    z = layers.MaxPooling2D()(z)
+    z = layers.Conv2D(1, 1, name="last")(z)
+    model = keras.Model(image, [y, z])
+    assert ee.cost(model).activation_memory == 4 * 64 * (10 + 20 + 30)
+    # y is an output and stays to the end, whole; of x half is left. Most is
+    # needed when y, the concatenation and what is pooled of it are.
+    expected = 4 * 64 * (20 + 25) + 4 * 16 * 25
+    assert ee.cost(model, 0.5).activation_memory == expected
+    # An output's channels are frozen: 3 of the image and 10 of a are needed.
+    first = keras.Model(image, x)
+    assert ee.cost(first).activation_memory == 4 * 64 * (3 + 10)
+
+
+def test_activation_memory_of_residuals_and_nested_models():
+    image = keras.Input((4, 4, 6))
+    inner = keras.Input((4, 4, 6))
+    body = keras.Model(inner, layers.Conv2D(6, 3, padding="same")(inner))
+    x = layers.Conv2D(6, 1)(image)
+    y = body(x)
+    # What comes in is still needed beside what the body makes of it; Add
+    # makes a third tensor.
+    model = keras.Model(image, layers.Conv2D(2, 1)(layers.Add()([x, y])))
+    assert ee.cost(model).activation_memory == 4 * 16 * (6 + 6 + 6)
+
+
 def test_shared_layer_counts_each_call_once():
     image = keras.Input((8, 8, 3))
     shared = layers.Conv2D(3, 3, padding="same")

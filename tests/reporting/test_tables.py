@@ -13,6 +13,7 @@ def candidate(correct, vanilla, macs):
         kept=(4,),
         macs=macs,
         params=30,
+        activation_memory=7,
         calibration_correct=3,
         calibration_total=4,
         correct=correct,
@@ -39,7 +40,9 @@ def test_columns_line_up():
 
 def test_candidates():
     header, _, first, second = str(
-        tables.candidates(RANKED, Cost(macs=1000, params=60))
+        tables.candidates(
+            RANKED, Cost(macs=1000, params=60, activation_memory=9)
+        )
     ).splitlines()
     names = [cell.strip() for cell in header.strip("|").split("|")]
     assert names == ["rank", "score", "vanilla score", "MACs", "parameters"]
@@ -54,7 +57,7 @@ def test_candidates():
 
 
 def test_at_most_so_many_rows():
-    cost = Cost(macs=1000, params=60)
+    cost = Cost(macs=1000, params=60, activation_memory=9)
     assert len(tables.candidates(RANKED, cost, limit=1).rows) == 1
 
 
@@ -62,7 +65,7 @@ def test_summary():
     result = types.SimpleNamespace(
         candidates=RANKED,
         finalists=RANKED,
-        full_cost=Cost(macs=1000, params=60),
+        full_cost=Cost(macs=1000, params=60, activation_memory=9),
         drawn=1234,
         has_batch_norm=True,
     )
