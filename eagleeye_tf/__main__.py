@@ -24,7 +24,7 @@ from eagleeye_tf.stages import search
 from eagleeye_tf.stages import train
 from eagleeye_tf.stages import workdir
 
-for _module in (common, fitting, train, search, finetune):
+for _module in (common, fitting, train, search, finetune, export):
     flags.adopt_module_key_flags(_module)
 
 

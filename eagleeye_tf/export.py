@@ -7,7 +7,9 @@ If winners of a search for `--model` were fine-tuned in `--workdir`, the best of
 them is exported; otherwise `--model` itself.
 
 Appears in `--workdir`: `export/saved_model/`, `export/model.keras`,
-`export/result.json` (largest difference between the two).
+`export/result.json` (largest difference between the two); with `--format` files
+in other formats, those of the whole network in `export/full/`, and what was
+measured of each.
 """
 
 from absl import flags

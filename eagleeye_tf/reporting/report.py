@@ -156,13 +156,48 @@ def _kept(finetuning, groups):
     )
 
 
+def files(records):
+    """`Table` of exported files; `records` are those of `export`."""
+    return Table(
+        (
+            "network",
+            "format",
+            "size (kB)",
+            "test accuracy",
+            "largest difference",
+            "ms, 1 thread",
+            "ms, 2 threads",
+        ),
+        [
+            (
+                record["network"],
+                record["format"],
+                f"{record['bytes'] / 1000:,.0f}",
+                f"{record['correct'] / record['total']:.2%}",
+                f"{record['difference']:.1e}",
+                *(f"{ms:.2f}" for ms in record["latency_ms"]),
+            )
+            for record in records
+        ],
+    )
+
+
 def _export(records, _):
     export = records["export"]
     text = (
         f"{export['source']} as export/saved_model and export/model.keras; "
         f"their outputs differ by at most {export['largest_difference']:.2g}."
     )
-    return Section("Export", [Text(text)])
+    blocks = [Text(text)]
+    if "files" in export:
+        blocks += [
+            Text(
+                "All files, with the latency of one image on the CPU and the "
+                "largest difference of outputs from the .keras file:"
+            ),
+            files(export["files"]),
+        ]
+    return Section("Export", blocks)
 
 
 def _correlation(records, figures):

@@ -138,6 +138,33 @@ def test_finetuning_marks_the_best():
     assert "1.5e-06" in text
 
 
+def test_exported_files():
+    some = records()
+    some["export"]["files"] = [
+        {
+            "network": "pruned",
+            "format": "litert_int8",
+            "path": "m.tflite",
+            "bytes": 12_345_678,
+            "difference": 0.25,
+            "correct": 931,
+            "total": 1000,
+            "latency_ms": [1.234, 0.567],
+        }
+    ]
+    text = document.to_markdown(report.build(some, {}), None)
+    row = [
+        "pruned",
+        "litert_int8",
+        "12,346",
+        "93.10%",
+        "2.5e-01",
+        "1.23",
+        "0.57",
+    ]
+    assert row in rows_with(text, "pruned")
+
+
 @pytest.mark.parametrize("missing", sorted(report.RECORDS))
 def test_a_workdir_may_hold_any_part(missing):
     if missing == "about":

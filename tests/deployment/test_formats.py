@@ -1,0 +1,112 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import toys
+
+from eagleeye_tf import errors
+from eagleeye_tf.deployment import formats
+from eagleeye_tf.deployment import latency
+from eagleeye_tf.deployment import onnx
+from eagleeye_tf.deployment import saved_model
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("formats")
+    model = toys.chain()
+    toys.randomise(model)
+    model.save(folder / "model.keras")
+    images = toys.images(model, count=9).astype(np.float32)
+    saved_model.export(model, folder / "saved_model", images)
+    return folder, model, images
+
+
+@pytest.mark.parametrize("name", ["model.keras", "saved_model"])
+def test_every_format_answers_alike(written, name):
+    folder, model, images = written
+    opened = formats.open_model(folder / name)
+    for count in (1, 9, 4):
+        np.testing.assert_allclose(
+            np.asarray(opened(tf.constant(images[:count]))),
+            toys.outputs(model, images[:count]),
+            rtol=1e-4,
+        )
+
+
+def test_onnx_answers_alike(written):
+    pytest.importorskip("tf2onnx", reason="an extra")
+    pytest.importorskip("onnxruntime", reason="an extra")
+    folder, model, images = written
+    path = folder / "model.onnx"
+    formats.FORMATS["onnx"].write(model, None, path, images)
+    opened = formats.open_model(path, num_threads=2)
+    for count in (1, 9):
+        np.testing.assert_allclose(
+            opened(images[:count]),
+            toys.outputs(model, images[:count]),
+            rtol=1e-3,
+            atol=1e-3,
+        )
+
+
+def test_missing_extra_is_told(monkeypatch, written):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    folder, model, _ = written
+    with pytest.raises(errors.InputError, match=r"eagleeye_tf\[onnx\]"):
+        onnx.convert(model, folder / "other.onnx")
+
+
+def test_what_is_no_format(tmp_path):
+    path = tmp_path / "model.h5"
+    path.touch()
+    with pytest.raises(errors.InputError, match="SavedModel folder.*model.h5"):
+        formats.open_model(path)
+
+
+def test_size_of_files_and_folders(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(10))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "c").write_bytes(bytes(7))
+    assert formats.size(tmp_path / "a") == 10
+    assert formats.size(tmp_path) == 17
+
+
+def test_latency_is_that_of_a_call(written, tmp_path):
+    """A network that waits 30 ms takes at least that, in its own process."""
+    folder, model, _ = written
+    quick = latency.measure(folder / "saved_model", 1, (8, 8, 3))
+    assert 0 < quick < 30
+
+    class Slow(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3))])
+        def serve(self, images):
+            big = tf.random.normal((600, 600))
+            for _ in tf.range(30):
+                big = tf.matmul(big, big) / 1e3
+            return tf.reduce_sum(big) + tf.reduce_sum(images, axis=(1, 2))
+
+    module = Slow()
+    tf.saved_model.save(module, str(tmp_path / "slow"), module.serve)
+    assert latency.measure(tmp_path / "slow", 1, (8, 8, 3)) > 3 * quick
+
+
+def test_model_that_does_not_run_is_told(written):
+    folder, _, _ = written
+    with pytest.raises(errors.ExportError, match="model.keras does not run"):
+        latency.measure(folder / "model.keras", 1, (8, 8, 4))
+
+
+def test_threads_are_those_asked_for():
+    code = (
+        "import os, json; print(json.dumps(["
+        "os.environ['TF_NUM_INTRAOP_THREADS'], os.environ['OMP_NUM_THREADS']]))"
+    )
+    environment = latency.environment(3)
+    told = subprocess.check_output(
+        [sys.executable, "-c", code], env=environment
+    )
+    assert json.loads(told) == ["3", "3"]
