@@ -108,7 +108,6 @@ class ChannelGraph:
         self.tensors = []
         self.calls = []
         self._labels = Labels()
-        self._tensors = {}
         self._paths = {}
         self._trace_model(network.as_functional(model))
         self._class_of = self._labels.classes()
@@ -237,8 +236,6 @@ class ChannelGraph:
             if getattr(call.layer, name, None) is not None
         }
         trace = dataclasses.replace(trace, weights=weights)
-        for x in trace.outputs:
-            self._tensors[x.labels.tobytes()] = x.labels
         known = self.records.get(call.name)
         traces = (*known.traces, trace) if known else (trace,)
         if known:
@@ -338,7 +335,7 @@ class ChannelGraph:
         All classes start alike; each array of labels parts those that occur
         in it from the others, and by how often they do.
         """
-        forms = dict(self._tensors)
+        forms = {x.labels.tobytes(): x.labels for x in self.tensors}
         for record in self.records.values():
             for weight in record.trace.weights.values():
                 for labels in weight.axes.values():

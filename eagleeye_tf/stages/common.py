@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import os
 import pathlib
 
 import keras
@@ -14,12 +13,11 @@ from eagleeye_tf.candidates import scoring
 from eagleeye_tf.data import images as images_lib
 from eagleeye_tf.data import sources
 from eagleeye_tf.data import splits
-from eagleeye_tf.deployment import saved_model
 from eagleeye_tf.models import zoo
-from eagleeye_tf.pruning import network
 from eagleeye_tf.stages import about
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import devices
+from eagleeye_tf.stages import interface
 from eagleeye_tf.stages import workdir as workdir_lib
 
 flags.adopt_module_key_flags(devices)
@@ -332,59 +330,20 @@ def import_custom_modules():
 
 def _image_shape(source):
     """The image shape the model takes, or that the data set has."""
-    if zoo.is_file(_MODEL.value):
+    name, size = _MODEL.value, _IMAGE_SIZE.value
+    if zoo.is_file(name):
         for flag in (_WIDTH, _WEIGHTS):
             if flag.value != flag.default:
                 raise errors.InputError(
                     f"--{flag.name} goes with a model given by name. "
                     f"Received: --{flag.name}={flag.value} for the file "
-                    f"{_MODEL.value!r}."
+                    f"{name!r}."
                 )
-        inputs, classes = _interface(_MODEL.value)
-        shape = inputs[0][1:]
-        if len(inputs) != 1 or len(shape) != 3:
-            raise errors.InputError(
-                "The programs take models with one input (batch, height, "
-                f"width, channels). {_MODEL.value!r} has inputs {inputs}."
-            )
-        if classes != len(source.class_names):
-            raise errors.InputError(
-                f"{_MODEL.value!r} has {classes} outputs, but "
-                f"{source.name!r} has {len(source.class_names)} classes: "
-                "give the data set that the model was trained for."
-            )
-        size = _IMAGE_SIZE.value
-        given = (size or shape[0], size or shape[1], shape[2])
-        if None in given:
-            raise errors.InputError(
-                f"{_MODEL.value!r} takes images of any size: say which with "
-                "--image_size."
-            )
-        if any(a not in (None, b) for a, b in zip(shape, given, strict=True)):
-            raise errors.InputError(
-                f"{_MODEL.value!r} takes images of shape {shape}. Received: "
-                f"--image_size={size}."
-            )
-        return given
-    zoo.check_name(_MODEL.value)
-    if _IMAGE_SIZE.value:
-        return (_IMAGE_SIZE.value, _IMAGE_SIZE.value, 3)
+        return interface.image_shape(name, source, size)
+    zoo.check_name(name)
+    if size:
+        return (size, size, 3)
     return (*(source.image_shape or (224, 224))[:2], 3)
-
-
-def _interface(path):
-    """Input shapes and number of classes of a `.keras` file or SavedModel."""
-    if os.path.isdir(path):
-        served = saved_model.ServedModel(path)
-        return [tuple(served.input_spec.shape)], served.classes
-    model = network.as_functional(zoo.load_file(path))
-    shapes = [tuple(x.shape) for x in model.outputs]
-    if len(shapes) != 1 or len(shapes[0]) != 2:
-        raise errors.InputError(
-            "The programs take models with one output (batch, classes). "
-            f"{path!r} has outputs {shapes}."
-        )
-    return [tuple(x.shape) for x in model.inputs], shapes[0][1]
 
 
 def _require(*required):

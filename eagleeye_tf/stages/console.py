@@ -15,7 +15,7 @@ def progress_bar(total, description, unit, initial=0):
 
     Where that is a file, a line every ten seconds is enough.
     """
-    return tqdm.tqdm(
+    return _Bar(
         total=total,
         desc=description,
         unit=unit,
@@ -25,6 +25,15 @@ def progress_bar(total, description, unit, initial=0):
         mininterval=0.1 if sys.stderr.isatty() else 10,
         delay=0.5,  # What fails at once shows its error alone.
     )
+
+
+class _Bar(tqdm.tqdm):
+    """Shows how it ended, even if that was before it showed anything."""
+
+    def close(self):
+        if self.n:
+            self.delay = 0
+        super().close()
 
 
 def say(text):

@@ -62,6 +62,11 @@ def test_whole_job_ends_with_table_report_and_saved_model(whole_job):
     served = tf.saved_model.load(str(workdir / "export" / "saved_model"))
     assert "serving_default" in served.signatures
     report = (workdir / "report.md").read_text()
+    page = (workdir / "report.html").read_text()
+    assert page.count("data:image/svg+xml;base64,") == 3
+    # What is in the page is what reproduces it.
+    assert f"python -m eagleeye_tf {' '.join(TINY)}" in page
+    assert (workdir / "tensorboard" / "search").is_dir()
     evaluation = json.loads((workdir / "evaluation.json").read_text())
     for name in ("full", "pruned"):
         result = evaluation[name]
