@@ -7,6 +7,7 @@ and go on. Logs that belong to the same thing are merged by concatenating them.
 
 import abc
 import contextlib
+import dataclasses
 import json
 import os
 
@@ -145,3 +146,28 @@ class JsonLog(abc.ABC):
                     f"is {header.get(key)!r}, here it is {value!r}. Use the "
                     "same settings to continue it, or another workdir."
                 )
+
+
+class RecordLog(JsonLog):
+    """A log of dataclasses, one for each candidate.
+
+    Subclasses also set `kind`, the dataclass; it has an `index`.
+
+    Attributes:
+        records: `{index: record}`.
+    """
+
+    kind = None
+
+    def __init__(self, path, identity):
+        super().__init__(path, identity)
+        self.records = {}
+
+    def append(self, record):
+        """Writes a record; it is on disk when this returns."""
+        self.write(dataclasses.asdict(record))
+        self.records[record.index] = record
+
+    def accept(self, record):
+        found = self.kind(**record)
+        self.records[found.index] = found

@@ -58,23 +58,25 @@ _SUBSETS = flags.DEFINE_integer(
 )
 
 
-class PlainLog(json_log.JsonLog):
-    """Correct answers and seconds of the paper's protocol.
+@dataclasses.dataclass(frozen=True)
+class Plain:
+    """A candidate by the paper's protocol.
 
     Attributes:
-        correct: `{index of the candidate: correct answers}`.
-        seconds: likewise.
+        index: of the candidate.
+        correct: correct answers.
+        seconds: that it took.
     """
 
-    schema, what = 1, "benchmark"
+    index: int
+    correct: int
+    seconds: float
 
-    def __init__(self, path, identity):
-        super().__init__(path, identity)
-        self.correct, self.seconds = {}, {}
 
-    def accept(self, record):
-        self.correct[record["index"]] = record["correct"]
-        self.seconds[record["index"]] = record["seconds"]
+class PlainLog(json_log.RecordLog):
+    """Candidates by the paper's protocol."""
+
+    schema, what, kind = 1, "benchmark", Plain
 
 
 @dataclasses.dataclass
@@ -131,8 +133,10 @@ def main():
         log_lib.SearchLog(folder / "rungs.jsonl", identity) as rungs,
     ):
         _evaluate_all(bench, plain, rungs)
-        found = _ranking(job, bench, plain.correct, rungs)
-        found |= {"plain_seconds": statistics.median(plain.seconds.values())}
+        correct = {index: r.correct for index, r in plain.records.items()}
+        seconds = [record.seconds for record in plain.records.values()]
+        found = _ranking(job, bench, correct, rungs)
+        found["plain_seconds"] = statistics.median(seconds)
     found |= _images(bench)
     found |= _kernels(bench)
     found |= _times(bench)
@@ -189,15 +193,9 @@ def _evaluate_all(bench, plain, rungs):
     bar = console.progress_bar(len(bench.proposals), "Plain", "candidate")
     with bar:
         for proposal in bench.proposals:
-            if proposal.index not in plain.correct:
+            if proposal.index not in plain.records:
                 correct, seconds = bench.plain(proposal)
-                record = {
-                    "index": proposal.index,
-                    "correct": correct,
-                    "seconds": round(seconds, 3),
-                }
-                plain.write(record)
-                plain.accept(record)
+                plain.append(Plain(proposal.index, correct, round(seconds, 3)))
             bar.update()
 
 

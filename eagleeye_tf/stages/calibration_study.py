@@ -22,27 +22,10 @@ from eagleeye_tf.stages import search
 from eagleeye_tf.stages import workdir
 
 
-class CalibrationLog(json_log.JsonLog):
-    """Scores of candidates with statistics of more and more images.
+class CalibrationLog(json_log.RecordLog):
+    """Scores of candidates with statistics of more and more images."""
 
-    Attributes:
-        records: `{index of the candidate: calibration.Calibrated}`.
-    """
-
-    schema, what = 1, "calibration study"
-
-    def __init__(self, path, identity):
-        super().__init__(path, identity)
-        self.records = {}
-
-    def append(self, record):
-        """Writes a `calibration.Calibrated`; it is on disk on return."""
-        self.write(dataclasses.asdict(record))
-        self.records[record.index] = record
-
-    def accept(self, record):
-        found = calibration.Calibrated(**record)
-        self.records[found.index] = found
+    schema, what, kind = 1, "calibration study", calibration.Calibrated
 
 
 def main():

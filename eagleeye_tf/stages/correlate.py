@@ -32,27 +32,10 @@ _PHI_K = flags.DEFINE_integer(
 )
 
 
-class FineTunedLog(json_log.JsonLog):
-    """What became of candidates that were fine-tuned.
+class FineTunedLog(json_log.RecordLog):
+    """What became of candidates that were fine-tuned."""
 
-    Attributes:
-        records: `{index of the candidate: study.FineTuned}`.
-    """
-
-    schema, what = 1, "correlation study"
-
-    def __init__(self, path, identity):
-        super().__init__(path, identity)
-        self.records = {}
-
-    def append(self, record):
-        """Writes a `study.FineTuned`; it is on disk when this returns."""
-        self.write(dataclasses.asdict(record))
-        self.records[record.index] = record
-
-    def accept(self, record):
-        found = study.FineTuned(**record)
-        self.records[found.index] = found
+    schema, what, kind = 1, "correlation study", study.FineTuned
 
 
 def main():
