@@ -1,50 +1,16 @@
 """Any functional model -> its channel groups, and why a channel is frozen."""
 
-import collections
 import dataclasses
 
 import numpy as np
 
 from eagleeye_tf import errors
+from eagleeye_tf.pruning import grouping
 from eagleeye_tf.pruning import layer_rules
 from eagleeye_tf.pruning import network
 from eagleeye_tf.pruning import rule_base
 from eagleeye_tf.pruning.labels import Channels
 from eagleeye_tf.pruning.labels import Labels
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ChannelGroup:
-    """Channels that can only be removed together, and all cost the same.
-
-    Attributes:
-        name: the first layer, in topological order, that produces them.
-        size: how many channels there are to choose from.
-        layers: names of all layers that produce them.
-        units: int array (size,): the class of labels behind each channel.
-    """
-
-    name: str
-    size: int
-    layers: tuple
-    units: np.ndarray = dataclasses.field(repr=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class FrozenChannels:
-    """Output channels of one layer that are never removed, and why.
-
-    Attributes:
-        layer: path of the layer that produces them.
-        channels: how many of its output channels.
-        cause: name of what forbids their removal.
-        reason: what `cause` does, worded to follow its name.
-    """
-
-    layer: str
-    channels: int
-    cause: str
-    reason: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,19 +77,22 @@ class ChannelGraph:
         self._paths = {}
         self._trace_model(network.as_functional(model))
         self._class_of = self._labels.classes()
-        reasons = self._frozen_classes()
-        self.groups = self._find_groups(reasons)
-        self.frozen = self._find_frozen(reasons)
+        self._classes = self._class_of.max(initial=-1) + 1
+        produced = {
+            path: self._class_of[labels]
+            for path, labels in self._labels.produced.items()
+        }
+        reasons = grouping.frozen_classes(self._labels.frozen, self._class_of)
+        self.groups = grouping.find_groups(produced, self._occurring(), reasons)
+        self.frozen = grouping.find_frozen(produced, reasons)
 
     def class_counts(self, labels):
         """How often each class occurs among `labels`: int (classes,)."""
-        classes = self._class_of.max(initial=-1) + 1
-        return np.bincount(self._class_of[labels], minlength=classes)
+        return np.bincount(self._class_of[labels], minlength=self._classes)
 
     def sum_by_class(self, labels, values):
         """Sums of values over the labels of each class: float (classes,)."""
-        classes = self._class_of.max(initial=-1) + 1
-        return np.bincount(self._class_of[labels], values, classes)
+        return np.bincount(self._class_of[labels], values, self._classes)
 
     def keeper(self, kept_units):
         """Returns a function from labels to a bool array, True where kept.
@@ -131,7 +100,7 @@ class ChannelGraph:
         Args:
             kept_units: one bool array (group size,) for each group.
         """
-        keep = np.ones(self._class_of.max(initial=-1) + 1, bool)
+        keep = np.ones(self._classes, bool)
         for group, kept in zip(self.groups, kept_units, strict=True):
             keep[group.units] = kept
         return lambda labels: keep[self._class_of[labels]]
@@ -282,91 +251,15 @@ class ChannelGraph:
                 "one model only, or clone it."
             )
 
-    def _frozen_classes(self):
-        """`{class: (cause, reason)}`, the reason that was found first."""
-        reasons = {}
-        for labels, *reason in self._labels.frozen:
-            for index in np.unique(self._class_of[labels]):
-                reasons.setdefault(int(index), tuple(reason))
-        return reasons
-
-    def _find_groups(self, reasons):
-        """Classes that occur equally often everywhere form one group.
-
-        Any two units of a group then cost the same, so that a ratio means
-        the same in all of a group's layers, cost depends on the number of
-        kept units alone, and every layer and tensor keeps a channel.
-        """
-        signatures = self._signatures()
-        members = collections.defaultdict(dict)
-        layers = collections.defaultdict(dict)
-        for path, labels in self._labels.produced.items():
-            for unit in self._class_of[labels].tolist():
-                if unit not in reasons:
-                    members[signatures[unit]][unit] = None
-                    layers[signatures[unit]][path] = None
-        taken = set()
-        groups = []
-        for signature, units in members.items():
-            first = next(iter(layers[signature]))
-            name = self._free_name(first, taken)
-            taken.add(name)
-            groups.append(
-                ChannelGroup(
-                    name=name,
-                    size=len(units),
-                    layers=tuple(layers[signature]),
-                    units=np.fromiter(units, int, len(units)),
-                )
-            )
-        return tuple(groups)
-
-    def _free_name(self, first, taken):
-        """`first`, or with a number where that is another group or layer."""
-        name, count = first, 1
-        while name in taken or (count > 1 and name in self._labels.produced):
-            count += 1
-            name = f"{first}:{count}"
-        return name
-
-    def _signatures(self):
-        """One number per class: equal if they occur equally everywhere.
-
-        All classes start alike; each array of labels parts those that occur
-        in it from the others, and by how often they do.
-        """
-        forms = {x.labels.tobytes(): x.labels for x in self.tensors}
+    def _occurring(self):
+        """Different arrays of classes, one for each place of channels."""
+        forms = [x.labels for x in self.tensors]
         for record in self.records.values():
             for weight in record.trace.weights.values():
-                for labels in weight.axes.values():
-                    forms[labels.tobytes()] = labels
-        for labels in self._labels.produced.values():
-            forms[labels.tobytes()] = labels
-        signatures = np.zeros(self._class_of.max(initial=-1) + 1, int)
-        count = 1
-        for labels in forms.values():
-            units, times = np.unique(self._class_of[labels], return_counts=True)
-            if not len(units):
-                continue
-            keys = signatures[units] * (times.max() + 1) + times
-            different, place = np.unique(keys, return_inverse=True)
-            signatures[units] = count + place
-            count += len(different)
-        return signatures.tolist()
-
-    def _find_frozen(self, reasons):
-        frozen = []
-        for path, labels in self._labels.produced.items():
-            counts = collections.Counter(
-                reasons[unit]
-                for unit in self._class_of[labels].tolist()
-                if unit in reasons
-            )
-            frozen.extend(
-                FrozenChannels(path, channels, *reason)
-                for reason, channels in counts.items()
-            )
-        return tuple(frozen)
+                forms += weight.axes.values()
+        forms += self._labels.produced.values()
+        different = {labels.tobytes(): labels for labels in forms}
+        return [self._class_of[labels] for labels in different.values()]
 
 
 def _followed(trace):
