@@ -54,7 +54,7 @@ class EvolutionarySearch(sampling.SearchAlgorithm):
         parents = self._parents()
         children = []
         for _ in range(_GIVE_UP_AFTER):
-            block = sampling.costed(
+            block = sampling.meeting(
                 self._children(parents, generator),
                 self._groups,
                 self._cost_model,
@@ -62,10 +62,7 @@ class EvolutionarySearch(sampling.SearchAlgorithm):
                 self._settings,
             )
             first, self.drawn = self.drawn, self.drawn + sampling.BLOCK
-            for row in np.flatnonzero(block.met):
-                child = sampling.make_proposal(
-                    first + int(row), block, row, self._groups
-                )
+            for child in block.proposals(self._groups, first):
                 if child.kept in self._seen:
                     continue
                 self._seen.add(child.kept)

@@ -40,19 +40,33 @@ class Proposal:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Many random strategies and what they cost.
+    """Those of many random strategies that meet all constraints.
 
     Attributes:
-        ratios: float array (strategies, groups).
-        kept: int array (strategies, groups).
-        costs: `{metric: int array (strategies,)}`.
-        met: bool array (strategies,), whether all constraints are met.
+        rows: int array (met,), their places among all that were drawn.
+        ratios: float array (met, groups).
+        kept: int array (met, groups).
+        costs: `{metric: int array (met,)}`.
     """
 
+    rows: np.ndarray
     ratios: np.ndarray
     kept: np.ndarray
     costs: dict
-    met: np.ndarray
+
+    def proposals(self, groups, first=0):
+        """Their `Proposal`s; `first` is the index of the draw's row 0."""
+        names = [group.name for group in groups]
+        for place, row in enumerate(self.rows.tolist()):
+            ratios = self.ratios[place].tolist()
+            yield Proposal(
+                index=first + row,
+                strategy=strategy_lib.PruningStrategy(
+                    tuple(zip(names, ratios, strict=True))
+                ),
+                kept=tuple(self.kept[place].tolist()),
+                **{name: int(v[place]) for name, v in self.costs.items()},
+            )
 
 
 def draw_block(index, groups, cost_model, constraints, settings):
@@ -66,23 +80,23 @@ def draw_block(index, groups, cost_model, constraints, settings):
         settings: has `min_ratio`, `max_ratio`, `round_to` and `seed`.
 
     Returns:
-        A `Block` of 4,096 strategies.
+        The `Block` of those of 4,096 strategies that meet all constraints.
     """
     generator = np.random.default_rng((settings.seed, index))
     ratios = generator.uniform(
         settings.min_ratio, settings.max_ratio, (BLOCK, len(groups))
     )
-    return costed(ratios, groups, cost_model, constraints, settings)
+    return meeting(ratios, groups, cost_model, constraints, settings)
 
 
-def costed(ratios, groups, cost_model, constraints, settings):
+def meeting(ratios, groups, cost_model, constraints, settings):
     """The `Block` of some ratios: float array (strategies, groups)."""
     kept = strategy_lib.kept_channels(ratios, groups, settings.round_to)
-    costs = cost_model.of(kept)
-    met = np.ones(len(ratios), bool)
-    for constraint in constraints:
-        met &= constraint.met_by(costs)
-    return Block(ratios, kept, costs, met)
+    rows = np.arange(len(ratios))
+    for constraint in constraints:  # Each looks at what the last one left.
+        costs = cost_model.of(kept[rows], [constraint.metric])
+        rows = rows[constraint.met_by(costs)]
+    return Block(rows, ratios[rows], kept[rows], cost_model.of(kept[rows]))
 
 
 class SearchAlgorithm(abc.ABC):
@@ -159,13 +173,12 @@ class RandomSampling(SearchAlgorithm):
             drawn = draw_block(
                 block, self._groups, self._cost_model, self._constraints, s
             )
-            for row in np.flatnonzero(drawn.met):
-                widths = tuple(drawn.kept[row].tolist())
-                if widths in seen:  # The same network once more.
+            for proposal in drawn.proposals(self._groups, block * BLOCK):
+                if proposal.kept in seen:  # The same network once more.
                     continue
-                seen.add(widths)
-                last = block * BLOCK + int(row)
-                yield make_proposal(last, drawn, row, self._groups)
+                seen.add(proposal.kept)
+                last = proposal.index
+                yield proposal
             if (block + 1) * BLOCK - last > _GIVE_UP_AFTER:
                 raise exhausted(_GIVE_UP_AFTER, self._constraints, s, len(seen))
 
@@ -225,29 +238,19 @@ class UniformSampling(SearchAlgorithm):
             settings.min_ratio,
             settings.max_ratio,
         )
-        block = costed(ratios, groups, self._cost_model, constraints, settings)
-        miss = sum(c.distance(block.costs) / c.full for c in constraints)
+        kept = strategy_lib.kept_channels(ratios, groups, settings.round_to)
+        costs = self._cost_model.of(kept, [c.metric for c in constraints])
+        miss = sum(c.distance(costs) / c.full for c in constraints)
         row = int(np.argmin(miss))
         for constraint in constraints:
-            if not constraint.met_by(block.costs)[row]:
-                reached = block.costs[constraint.metric][row]
+            if not constraint.met_by(costs)[row]:
+                reached = costs[constraint.metric][row]
                 raise errors.InputError(
                     f"Uniform pruning comes no nearer to "
                     f"{constraint.describe()} than {reached:,}: raise "
                     "tolerance."
                 )
         self.drawn = 1
-        return [make_proposal(0, block, row, groups)]
-
-
-def make_proposal(index, block, row, groups):
-    """The `Proposal` for one row of a `Block`."""
-    named = zip(groups, block.ratios[row].tolist(), strict=True)
-    return Proposal(
-        index=index,
-        strategy=strategy_lib.PruningStrategy(
-            tuple((group.name, ratio) for group, ratio in named)
-        ),
-        kept=tuple(block.kept[row].tolist()),
-        **{name: int(values[row]) for name, values in block.costs.items()},
-    )
+        best = ratios[row : row + 1]
+        block = meeting(best, groups, self._cost_model, constraints, settings)
+        return list(block.proposals(groups))

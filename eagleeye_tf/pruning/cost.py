@@ -87,27 +87,29 @@ class CostModel:
         full = np.array([counts.sum() for counts in self._forms], np.int64)
         self._constants = full - self._slopes @ sizes
 
-    def of(self, kept):
+    def of(self, kept, metrics=metrics):
         """Cost of many candidates at once.
 
         Args:
             kept: int array (candidates, groups), channels that stay.
+            metrics: names of those that are asked for.
 
         Returns:
             `{metric: int64 array (candidates,)}`.
         """
         kept = np.asarray(kept, np.int64)
         widths = kept @ self._slopes.T + self._constants
-        costs = {}
-        for metric, terms in self._terms.items():
-            total = np.zeros(len(kept), np.int64)
-            for forms, coefficient in terms.items():
-                total += coefficient * widths[:, list(forms)].prod(axis=1)
-            costs[metric] = total
-        sizes = widths[:, self._tensor_forms] * self._tensor_bytes
-        needed = (sizes.astype(float) @ self._needed).max(axis=1)
-        costs["activation_memory"] = needed.astype(np.int64)
-        return costs
+        return {metric: self._cost(metric, widths) for metric in metrics}
+
+    def _cost(self, metric, widths):
+        if metric == "activation_memory":
+            sizes = widths[:, self._tensor_forms] * self._tensor_bytes
+            needed = (sizes.astype(float) @ self._needed).max(axis=1)
+            return needed.astype(np.int64)
+        total = np.zeros(len(widths), np.int64)
+        for forms, coefficient in self._terms[metric].items():
+            total += coefficient * widths[:, list(forms)].prod(axis=1)
+        return total
 
     def of_one(self, kept):
         """The `Cost` of one candidate; `kept` is an int array (groups,)."""

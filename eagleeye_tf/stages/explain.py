@@ -67,8 +67,8 @@ def _reach(graph, cost_model, settings):
         block = sampling.draw_block(
             index, graph.groups, cost_model, constraints, settings
         )
-        met += int(block.met.sum())
-        drawn += len(block.met)
+        met += len(block.rows)
+        drawn += sampling.BLOCK
     wanted = " and ".join(c.describe() for c in constraints) or "any budget"
     share = f"{met / drawn:.3%}" if met else "none"
     lines.append(f"Of {drawn:,} random strategies, {share} met {wanted}.")
