@@ -6,7 +6,6 @@ chief sends read them from there by their relative names.
 """
 
 import json
-import os
 import pathlib
 import threading
 
@@ -14,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from eagleeye_tf import errors
+from eagleeye_tf import files
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import scoring
@@ -37,12 +37,10 @@ def store(folder, name, calibration, sub_validation):
     parts = {"calibration": calibration, "sub_validation": sub_validation}
     for part, (images, labels) in parts.items():
         # A worker of that folder that still runs keeps its own file.
-        temporary = folder / f"{part}.tmp"
-        with open(temporary, "wb") as file:
+        with files.replacing(folder / part) as new, new.open("wb") as file:
             for image, label in zip(images, labels, strict=True):
                 file.write(np.ascontiguousarray(image).tobytes())
                 file.write(np.int64(label).tobytes())
-        os.replace(temporary, folder / part)
     identity = {"name": name, "images": _identity(calibration, sub_validation)}
     (folder / _IDENTITY).write_text(json.dumps(identity))
 

@@ -3,14 +3,12 @@
 Networks run on XNNPACK, which LiteRT uses by default.
 """
 
-import os
-import pathlib
-
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from eagleeye_tf import errors
+from eagleeye_tf import files
 
 PRECISIONS = ("float32", "float16", "int8")
 
@@ -48,10 +46,8 @@ def convert(saved_model, path, precision, images):
             f"LiteRT cannot represent the network in {precision}: "
             f"{errors.cause(error)}"
         ) from error
-    path = pathlib.Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 class LiteRTModel:

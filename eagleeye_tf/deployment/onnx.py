@@ -1,12 +1,10 @@
 """ONNX files: convert, and run with ONNX Runtime; both are optional extras."""
 
-import os
-import pathlib
-
 import numpy as np
 import tensorflow as tf
 
 from eagleeye_tf import errors
+from eagleeye_tf import files
 
 
 def convert(model, path):
@@ -21,22 +19,20 @@ def convert(model, path):
         ExportError: if ONNX has no such operation.
     """
     _require("tf2onnx")
-    path = pathlib.Path(path)
-    temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
     (spec,) = model.inputs
     signature = tf.TensorSpec(spec.shape, spec.dtype, name="images")
-    try:
-        model.export(
-            str(temporary),
-            format="onnx",
-            verbose=False,
-            input_signature=[signature],
-        )
-    except Exception as error:  # tf2onnx raises all kinds.
-        raise errors.ExportError(
-            f"ONNX cannot represent the network: {errors.cause(error)}"
-        ) from error
-    os.replace(temporary, path)
+    with files.replacing(path) as temporary:
+        try:
+            model.export(
+                str(temporary),
+                format="onnx",
+                verbose=False,
+                input_signature=[signature],
+            )
+        except Exception as error:  # tf2onnx raises all kinds.
+            raise errors.ExportError(
+                f"ONNX cannot represent the network: {errors.cause(error)}"
+            ) from error
 
 
 class OnnxModel:

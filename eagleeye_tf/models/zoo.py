@@ -58,7 +58,7 @@ def load_file(path, image_shape=None):
     except Exception as error:  # A foreign file can fail in any way.
         raise errors.InputError(
             f"Keras cannot load {path!r} ({type(error).__name__}: "
-            f"{_first_line(error)}). Custom layers must be registered with "
+            f"{errors.cause(error)}). Custom layers must be registered with "
             "keras.saving.register_keras_serializable and imported first."
         ) from error
     if image_shape and None in tuple(model.inputs[0].shape)[1:]:
@@ -116,7 +116,7 @@ def _application(name, image_shape, num_classes, weights):
         raise errors.InputError(
             f"keras.applications.{name} cannot be built for images "
             f"{tuple(image_shape)}, {num_classes} classes and weights "
-            f"{weights!r}: {_first_line(error)}"
+            f"{weights!r}: {errors.cause(error)}"
         ) from error
     model = keras.Model(image, model.outputs[0], name=model.name)
     if local:
@@ -154,7 +154,7 @@ def _load_weights(model, path):
     except ValueError as error:
         raise errors.InputError(
             f"The weights in {path!r} do not fit {model.name!r}: "
-            f"{_first_line(error)}"
+            f"{errors.cause(error)}"
         ) from error
 
 
@@ -168,8 +168,3 @@ def _with_image_shape(model, image_shape):
     fixed = type(model).from_config(config)
     fixed.set_weights(model.get_weights())
     return fixed
-
-
-def _first_line(error):
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else "no reason given"

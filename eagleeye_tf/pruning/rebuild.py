@@ -175,18 +175,14 @@ def _explained(error, graph):
     except (TypeError, ValueError) as uncut:
         return errors.InputError(
             f"Keras cannot build {name!r} again from its own config "
-            f"({_first_line(uncut)}): its layers need a get_config that "
+            f"({errors.cause(uncut)}): its layers need a get_config that "
             "names all their arguments."
         )
     return errors.VerificationError(
         f"{name!r} can be built again from its config, but not once its "
-        f"channels are cut ({_first_line(error)}): a layer's rule is wrong. "
+        f"channels are cut ({errors.cause(error)}): a layer's rule is wrong. "
         "Report it, if it is a rule for one of Keras' own layers."
     )
-
-
-def _first_line(error):
-    return str(error).strip().splitlines()[0][:200]
 
 
 def _everything(graph):

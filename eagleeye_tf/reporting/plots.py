@@ -1,18 +1,17 @@
 """Figures, drawn with Matplotlib straight into files."""
 
-import os
-
 from matplotlib import figure
 from matplotlib import ticker
 
+from eagleeye_tf import files
 from eagleeye_tf.reporting import correlation as statistics
 
 
-def sensitivity(path, names, ratios, scores, full_score):
+def sensitivity(stem, names, ratios, scores, full_score):
     """Draws the score of a network with one group cut alone.
 
     Args:
-        path: file to write, `.png` or `.svg`.
+        stem: path without suffix; writes a `.png` and a `.svg` file.
         names: names of the groups, in topological order.
         ratios: the ratios that were tried.
         scores: `{(name, ratio): score in [0, 1]}`.
@@ -38,14 +37,14 @@ def sensitivity(path, names, ratios, scores, full_score):
     axes.yaxis.set_major_formatter(_percent)
     axes.grid(axis="y", alpha=0.3)
     drawing.legend(loc="outside upper center", ncols=5, fontsize=8)
-    _write(drawing, path)
+    _write(drawing, stem)
 
 
-def correlation(path, study):
+def correlation(stem, study):
     """Draws accuracy after fine-tuning against each score before it.
 
     Args:
-        path: file to write, `.png` or `.svg`.
+        stem: path without suffix; writes a `.png` and a `.svg` file.
         study: a `study.Study`.
     """
     columns = 3
@@ -69,14 +68,14 @@ def correlation(path, study):
         axes.set_ylabel("test accuracy, fine-tuned")
     for axes in list(grid.flat)[len(study.ways) :]:
         axes.set_axis_off()
-    _write(drawing, path)
+    _write(drawing, stem)
 
 
-def histograms(path, study):
+def histograms(stem, study):
     """Draws how vanilla scores, adaptive ones and accuracies are spread.
 
     Args:
-        path: file to write, `.png` or `.svg`.
+        stem: path without suffix; writes a `.png` and a `.svg` file.
         study: a `study.Study`.
     """
     parts = {
@@ -93,14 +92,14 @@ def histograms(path, study):
         axes.xaxis.set_major_formatter(_percent)
         axes.yaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     grid[0].set_ylabel("candidates")
-    _write(drawing, path)
+    _write(drawing, stem)
 
 
-def calibration(path, points):
+def calibration(stem, points):
     """Draws scores, and how steady their order is, against images.
 
     Args:
-        path: file to write, `.png` or `.svg`.
+        stem: path without suffix; writes a `.png` and a `.svg` file.
         points: list of `calibration.Point`.
     """
     images = [point.images for point in points]
@@ -128,14 +127,14 @@ def calibration(path, points):
         axes.minorticks_off()
         axes.set_xlabel("calibration images")
         axes.grid(alpha=0.3)
-    _write(drawing, path)
+    _write(drawing, stem)
 
 
-def distances(path, layers):
+def distances(stem, layers):
     """Draws how far BN statistics are from those of other images, by layer.
 
     Args:
-        path: file to write, `.png` or `.svg`.
+        stem: path without suffix; writes a `.png` and a `.svg` file.
         layers: list of `calibration.Distance`.
     """
     drawing = figure.Figure(figsize=(9, 3.6), layout="constrained")
@@ -154,14 +153,14 @@ def distances(path, layers):
         axes.grid(alpha=0.3)
     grid[0].set_ylabel("relative distance to sub-validation set")
     grid[0].legend()
-    _write(drawing, path)
+    _write(drawing, stem)
 
 
-def candidates(path, ranked, full_macs):
+def candidates(stem, ranked, full_macs):
     """Draws scores of a search's candidates against what they cost.
 
     Args:
-        path: file to write, `.png` or `.svg`.
+        stem: path without suffix; writes a `.png` and a `.svg` file.
         ranked: list of `Candidate`, the winner first.
         full_macs: MACs of the whole network.
     """
@@ -191,14 +190,14 @@ def candidates(path, ranked, full_macs):
     axes.yaxis.set_major_formatter(_percent)
     axes.grid(alpha=0.3)
     drawing.legend(loc="outside upper center", ncols=3, fontsize=8)
-    _write(drawing, path)
+    _write(drawing, stem)
 
 
-def epochs(path, winners):
+def epochs(stem, winners):
     """Draws accuracy after each epoch of fine-tuning.
 
     Args:
-        path: file to write, `.png` or `.svg`.
+        stem: path without suffix; writes a `.png` and a `.svg` file.
         winners: `{name: accuracies}`.
     """
     drawing = figure.Figure(figsize=(7, 3.6), layout="constrained")
@@ -219,14 +218,14 @@ def epochs(path, winners):
     axes.yaxis.set_major_formatter(_percent)
     axes.grid(alpha=0.3)
     axes.legend()
-    _write(drawing, path)
+    _write(drawing, stem)
 
 
-def kept(path, names, sizes, channels):
+def kept(stem, names, sizes, channels):
     """Draws how many channels of each group are left.
 
     Args:
-        path: file to write, `.png` or `.svg`.
+        stem: path without suffix; writes a `.png` and a `.svg` file.
         names: names of the groups, in topological order.
         sizes: channels of each in the whole network.
         channels: channels of each that are left.
@@ -242,7 +241,7 @@ def kept(path, names, sizes, channels):
     axes.set_xlabel("channel group")
     axes.set_ylabel("channels")
     drawing.legend(loc="outside upper center", ncols=2, fontsize=8)
-    _write(drawing, path)
+    _write(drawing, stem)
 
 
 def _percent(value, _):
@@ -250,11 +249,7 @@ def _percent(value, _):
     return f"{100 * value:.4g} %"
 
 
-def _write(drawing, path):
-    """Readers see the old file or the new one."""
-    path = os.fspath(path)
-    stem, suffix = os.path.splitext(path)
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    temporary = f"{stem}.tmp{suffix}"
-    drawing.savefig(temporary, dpi=120)
-    os.replace(temporary, path)
+def _write(drawing, stem):
+    for suffix in (".png", ".svg"):
+        with files.replacing(f"{stem}{suffix}") as temporary:
+            drawing.savefig(temporary, dpi=120)

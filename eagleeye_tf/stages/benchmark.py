@@ -121,12 +121,10 @@ def main():
     settings = search.search_settings()
     model = job.trained_model()
     bench = _bench(job, model, settings)
-    identity = {
-        "model": engine.model_fingerprint(model),
-        "split": job.split(),
-        "plain_calibration_images": _PLAIN_CALIBRATION.value,
-        **settings.identity(),
-    }
+    plain_images = _PLAIN_CALIBRATION.value
+    identity = search.identity(
+        job, model, settings, plain_calibration_images=plain_images
+    )
     folder = job.workdir / "benchmark"
     with (
         PlainLog(folder / "plain.jsonl", identity) as plain,

@@ -43,11 +43,7 @@ def main():
             "calibrate."
         )
     folder = job.workdir / "calibration_study"
-    identity = {
-        "model": engine.model_fingerprint(model),
-        "split": job.split(),
-        **settings.identity(),
-    }
+    identity = search.identity(job, model, settings)
     sizes = _sizes(evaluator.calibration_size, settings.batch_size)
     proposals = algorithm.suggest(settings.num_candidates)
     bar = console.progress_bar(len(proposals), "Calibrating", "candidate")
@@ -137,9 +133,8 @@ def _report(folder, records, distances):
             "distances": [dataclasses.asdict(d) for d in distances],
         },
     )
-    for suffix in ("png", "svg"):
-        plots.calibration(folder / f"calibration.{suffix}", curve)
-        plots.distances(folder / f"distances.{suffix}", distances)
+    plots.calibration(folder / "calibration", curve)
+    plots.distances(folder / "distances", distances)
     console.say(
         f"\n{calibration.table(curve)}\n\nFigures: "
         f"{folder / 'calibration.png'}, {folder / 'distances.png'}"

@@ -52,11 +52,7 @@ def main():
     calibration = job.data.arrays(job.data.calibration)
     pruner = engine.make_pruner(model, settings, calibration)
     folder = job.workdir / "correlate"
-    identity = {
-        "model": engine.model_fingerprint(model),
-        "split": job.split(),
-        **settings.identity(),
-    }
+    identity = search.identity(job, model, settings)
     with log_lib.SearchLog(folder / "scores.jsonl", identity) as scores:
         rungs = _score(job, pruner, calibration, settings, scores)
         candidates = {
@@ -128,9 +124,8 @@ def _report(job, folder, candidates, tuned, k):
     whole = study.Study.of(candidates, tuned)
     found = study.to_json(whole, k)
     workdir.write_json(folder / "result.json", found)
-    for suffix in ("png", "svg"):
-        plots.correlation(folder / f"correlation.{suffix}", whole)
-        plots.histograms(folder / f"histograms.{suffix}", whole)
+    plots.correlation(folder / "correlation", whole)
+    plots.histograms(folder / "histograms", whole)
     console.say(
         f"\n{study.table(found)}\n\n{study.in_words(found)}\n\n"
         f"Figures: {folder / 'correlation.png'}"

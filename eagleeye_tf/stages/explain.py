@@ -131,7 +131,6 @@ def _show_sensitivity(job, pruner, ratios):
     full_score = scores.pop((None, 0.0))
     names = [group.name for group in groups]
     table = explanation.sensitivity(names, ratios, scores, full_score)
-    for suffix in ("png", "svg"):
-        path = directory / f"sensitivity.{suffix}"
-        plots.sensitivity(path, names, ratios, scores, full_score)
+    stem = directory / "sensitivity"
+    plots.sensitivity(stem, names, ratios, scores, full_score)
     console.say(f"\n{table}\n\nPlot: {directory / 'sensitivity.png'}")

@@ -82,9 +82,7 @@ def _draw(records, folder):
         kept = report.best_winner(finetuning)["candidate"]["kept"]
         drawn["kept"] = (names, sizes, kept)
     for name, arguments in drawn.items():
-        for suffix in ("png", "svg"):
-            draw = getattr(plots, name)
-            draw(folder / f"{name}.{suffix}", *arguments)
+        getattr(plots, name)(folder / name, *arguments)
     return {name: folder / f"{name}.svg" for name in drawn}
 
 

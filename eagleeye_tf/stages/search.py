@@ -168,6 +168,16 @@ def search(job):
     return _search(job, cluster=None)
 
 
+def identity(job, model, settings, **more):
+    """What the log of a study depends on: plain values."""
+    return {
+        "model": engine.model_fingerprint(model),
+        "split": job.split(),
+        **settings.identity(),
+        **more,
+    }
+
+
 def _search(job, cluster):
     settings = search_settings()
     model = job.trained_model()

@@ -1,23 +1,17 @@
 """Files of a run: written whole or not at all, and tied to their settings."""
 
 import json
-import os
 import pathlib
 import shutil
-import socket
 
 from eagleeye_tf import errors
+from eagleeye_tf import files
 
 
 def write_text(path, text):
     """Writes a file; readers see the old content or the new one."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Processes of several machines may write the same file.
-    own = f"{socket.gethostname()}.{os.getpid()}"
-    temporary = path.with_name(f"{path.name}.{own}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    with files.replacing(path) as temporary:
+        temporary.write_text(text)
 
 
 def write_json(path, value):
@@ -45,11 +39,8 @@ def read_json(path):
 
 def save_model(model, path):
     """Saves a `.keras` file; an older one is replaced once it is whole."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
-    model.save(temporary)
-    os.replace(temporary, path)
+    with files.replacing(path) as temporary:
+        model.save(temporary)
 
 
 def copy(source, path):
@@ -57,9 +48,8 @@ def copy(source, path):
     path = pathlib.Path(path)
     if path.exists() and path.samefile(source):
         return
-    temporary = path.with_name(path.name + ".tmp")
-    shutil.copyfile(source, temporary)
-    os.replace(temporary, path)
+    with files.replacing(path) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def claim(directory, settings):

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import os
 import pathlib
 import time
 
@@ -11,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from eagleeye_tf import errors
+from eagleeye_tf import files
 from eagleeye_tf import outputs as outputs_lib
 from eagleeye_tf import replicas
 from eagleeye_tf.training import schedules
@@ -300,10 +300,9 @@ class _Records:
         self.step, self._loss = 0, 0.0
         if self._seconds is None:
             return
-        temporary = self._log.with_suffix(".tmp")
         lines = (json.dumps(dataclasses.asdict(e)) for e in self.epochs)
-        temporary.write_text("".join(f"{line}\n" for line in lines))
-        os.replace(temporary, self._log)
+        with files.replacing(self._log) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines))
         self._save()
 
     def _save(self):
