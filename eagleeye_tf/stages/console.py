@@ -30,6 +30,10 @@ def progress_bar(total, description, unit, initial=0):
 class _Bar(tqdm.tqdm):
     """Shows how it ended, even if that was before it showed anything."""
 
+    def go_on_from(self, done):
+        """Work of an earlier run does not count as done at this one's speed."""
+        self.n = self.initial = self.last_print_n = done
+
     def close(self):
         if self.n:
             self.delay = 0

@@ -78,6 +78,8 @@ def fit(model, job, settings, directory, description, teacher=None):
     told.settings(dataclasses.asdict(settings))
 
     def on_step(epoch, step, loss):
+        if not bar.n:
+            bar.go_on_from(epoch * steps + step)
         bar.n = epoch * steps + step + 1
         if step % _STEPS_PER_SUMMARY == 0:
             rate = schedules.rate_at(bar.n - 1, settings, steps)

@@ -80,10 +80,17 @@ class Workers:
             process.kill()
             process.wait()
 
-    def search(self, workdir):
-        return command(
-            "eagleeye_tf.search", *self.flags, f"--workdir={workdir}"
+    def start_search(self, workdir):
+        return subprocess.Popen(
+            command("eagleeye_tf.search", *self.flags, f"--workdir={workdir}"),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+
+    def search(self, workdir):
+        return run("eagleeye_tf.search", *self.flags, f"--workdir={workdir}")
 
 
 @pytest.fixture
@@ -111,21 +118,12 @@ def test_workers_die_pause_and_come_late(workers, tmp_path):
     workers.wait_for(0)
     workers.wait_for(1)
 
-    def lead():
-        return subprocess.Popen(
-            workers.search(tmp_path / "b"),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    chief = lead()
+    chief = workers.start_search(tmp_path / "b")
     log = tmp_path / "b" / "search" / "log.jsonl"
     wait_until(lambda: log.exists() and log.read_text().count("\n") > 5, chief)
     chief.kill()
     chief.communicate()
-    chief = lead()
+    chief = workers.start_search(tmp_path / "b")
     logged = log.read_text().count("\n")
     wait_until(lambda: log.read_text().count("\n") > logged, chief)
     workers.signal(0, signal.SIGSTOP)
@@ -146,9 +144,7 @@ def test_workers_die_pause_and_come_late(workers, tmp_path):
     # A finished search needs no worker.
     for index in (0, 2):
         workers.signal(index, signal.SIGKILL)
-    again = subprocess.run(
-        workers.search(tmp_path / "b"), cwd=ROOT, capture_output=True, text=True
-    )
+    again = workers.search(tmp_path / "b")
     assert table(again.stdout) == table(alone.stdout)
     assert len(log.read_text().splitlines()) == 1 + len(lines)
 
@@ -156,9 +152,7 @@ def test_workers_die_pause_and_come_late(workers, tmp_path):
 def test_worker_with_other_images_is_refused(workers, tmp_path):
     workers.start(0, "--calibration_images=72")
     workers.wait_for(0)
-    done = subprocess.run(
-        workers.search(tmp_path / "b"), cwd=ROOT, capture_output=True, text=True
-    )
+    done = workers.search(tmp_path / "b")
     assert done.returncode == 2
     assert "error: Worker 0 (127.0.0.1:" in done.stderr
     assert "has another calibration set than the chief" in done.stderr
@@ -169,9 +163,7 @@ def test_worker_that_fails_is_named_and_ends_with_ctrl_c(workers, tmp_path):
     workers.start(0)
     workers.wait_for(0)
     (tmp_path / "workers" / "worker_0" / "sub_validation").unlink()
-    done = subprocess.run(
-        workers.search(tmp_path / "b"), cwd=ROOT, capture_output=True, text=True
-    )
+    done = workers.search(tmp_path / "b")
     assert done.returncode == 3
     assert "error: The system refused: Worker 127.0.0.1:" in done.stderr
     assert "sub_validation" in done.stderr

@@ -63,17 +63,25 @@ def lines_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def each_once(log):
+    """What a search logged, as {(index, images seen)}: nothing twice."""
+    _, *records = lines_of(log)
+    seen = [(r["index"], r["calibration_total"], r["total"]) for r in records]
+    assert len(seen) == len(set(seen))
+    return set(seen)
+
+
 def test_search_killed_fifty_times(network, tmp_path):
     flags = [*network, "--num_candidates=400"]
     alone = finished("eagleeye_tf.search", *flags, f"--workdir={tmp_path}/a")
     killed = [*flags, f"--workdir={tmp_path}/b"]
     kill_at_random(command("eagleeye_tf.search", *killed), 50, 5, 22)
     assert table(finished("eagleeye_tf.search", *killed)) == table(alone)
-    _, *records = lines_of(tmp_path / "b" / "search" / "log.jsonl")
-    seen = [(r["index"], r["calibration_total"], r["total"]) for r in records]
-    assert len(seen) == len(set(seen)) == 400 + 50 + 13
-    _, *expected = lines_of(tmp_path / "a" / "search" / "log.jsonl")
-    assert {s[0] for s in seen} == {r["index"] for r in expected}
+    seen, expected = (
+        each_once(tmp_path / name / "search" / "log.jsonl") for name in "ba"
+    )
+    assert seen == expected
+    assert len(seen) == 400 + 50 + 13
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +145,11 @@ def test_workers_die_pause_and_come_late(network, tmp_path):
         for index in (0, 1):
             workers.start(index)
             workers.wait_for(index)
-        chief = start(workers.search(tmp_path / "b"))
+        chief = workers.start_search(tmp_path / "b")
         wait_until(lambda: logged() > 10, chief)
         chief.kill()
         chief.communicate()
-        chief = start(workers.search(tmp_path / "b"))
+        chief = workers.start_search(tmp_path / "b")
         before = logged()
         wait_until(lambda: logged() > before, chief)
         workers.signal(0, signal.SIGKILL)
@@ -157,9 +165,7 @@ def test_workers_die_pause_and_come_late(network, tmp_path):
     print(told)
     assert chief.returncode == 0
     assert table(told) == table(alone)
-    _, *records = lines_of(log)
-    seen = [(r["index"], r["calibration_total"], r["total"]) for r in records]
-    assert len(seen) == len(set(seen)) == 100 + 13 + 6
+    assert len(each_once(log)) == 100 + 13 + 6
 
 
 def test_two_machines_fine_tune_and_one_is_lost(searched, tmp_path):
