@@ -29,8 +29,10 @@ _EXPORTS = {
     "PruningStrategy": "eagleeye_tf.pruning.strategy",
     "adapt_batch_norm": "eagleeye_tf.candidates.adaptive_bn",
     "search": "eagleeye_tf.candidates.engine",
-    "SearchSettings": "eagleeye_tf.candidates.engine",
+    "SearchSettings": "eagleeye_tf.candidates.settings",
     "SearchResult": "eagleeye_tf.candidates.engine",
+    "Latencies": "eagleeye_tf.candidates.latency",
+    "Stopwatch": "eagleeye_tf.deployment.latency",
     "InputError": "eagleeye_tf.errors",
 }
 __all__ = sorted(_EXPORTS)

@@ -12,7 +12,6 @@ from absl import flags
 
 from eagleeye_tf import quiet  # noqa: F401  (before TensorFlow)
 from eagleeye_tf.reporting import report as reporting
-from eagleeye_tf.reporting import tables
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import evaluate
@@ -34,7 +33,7 @@ def main():
     if not job.has_file():
         train.train(job)
     found = search.search(job)
-    console.say(tables.search_summary(found))
+    console.say(search.in_words(found))
     tuned = finetune.finetune(job)
     winner = finetune.best_path(job, tuned)
     export.export(job, winner)

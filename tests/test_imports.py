@@ -16,7 +16,7 @@ ALLOWED = {
     "models": set(),
     "data": set(),
     "training": set(),
-    "deployment": set(),
+    "deployment": {"quiet"},
     "reporting": {"candidates", "pruning"},
     "stages": {
         "candidates",

@@ -8,13 +8,16 @@ import numpy as np
 from eagleeye_tf import errors
 from eagleeye_tf.pruning import strategy as strategy_lib
 
+# Measured, and therefore known to a `LatencyModel` only.
+LATENCY = "latency_ms"
+
 
 @dataclasses.dataclass(frozen=True)
 class Constraint:
     """A band of costs, or a limit.
 
     Attributes:
-        metric: a name of `CostModel.metrics`.
+        metric: a name of `CostModel.metrics`, or `LATENCY`.
         target: the cost wanted, or allowed, absolute.
         tolerance: how far from the target is near enough, absolute.
         full: the cost of the whole network, for messages.
@@ -29,8 +32,7 @@ class Constraint:
 
     def met_by(self, costs):
         """Bool array: which of `{metric: array}`'s candidates meet it."""
-        # Half a unit makes room for a target that is not a whole number.
-        return self.distance(costs) <= max(self.tolerance, 0.5)
+        return self.distance(costs) <= self.tolerance
 
     def distance(self, costs):
         """Array: how far `{metric: array}`'s candidates are from the target."""
@@ -39,15 +41,11 @@ class Constraint:
 
     def describe(self):
         """E.g. "50 % ± 0.5 % of 46,354,432 macs"."""
+        share = f"{self.target / self.full:.4%}"
+        whole = f"{_shown(self.full)} {self.metric}"
         if self.is_limit:
-            return (
-                f"at most {self.target / self.full:.4%} of {self.full:,} "
-                f"{self.metric}"
-            )
-        return (
-            f"{self.target / self.full:.4%} ± "
-            f"{self.tolerance / self.full:.4%} of {self.full:,} {self.metric}"
-        )
+            return f"at most {share} of {whole}"
+        return f"{share} ± {self.tolerance / self.full:.4%} of {whole}"
 
 
 def make(metric, amount, tolerance, full):
@@ -69,7 +67,8 @@ def make(metric, amount, tolerance, full):
             "A tolerance is a share in [0, 1] of the whole network's cost. "
             f"Received: {tolerance}."
         )
-    return Constraint(metric, _absolute(amount, full), tolerance * full, full)
+    reach = max(tolerance * full, _rounding(full))
+    return Constraint(metric, _absolute(amount, full), reach, full)
 
 
 def limit(metric, amount, full):
@@ -84,11 +83,65 @@ def limit(metric, amount, full):
         InputError: if the number is outside its range.
     """
     _check_amount(metric, amount, full)
-    return Constraint(metric, _absolute(amount, full), 0.0, full, is_limit=True)
+    target, reach = _absolute(amount, full), _rounding(full)
+    return Constraint(metric, target, reach, full, is_limit=True)
+
+
+def wanted(settings, cost_model):
+    """The `Constraint`s that `SearchSettings` ask for.
+
+    Args:
+        settings: `SearchSettings`.
+        cost_model: a `CostModel`; a `LatencyModel` for budgets in latency.
+
+    Raises:
+        InputError: if a number is outside its range.
+    """
+    full = dataclasses.asdict(cost_model.full())
+    found = []
+    for metric in cost_model.metrics:
+        if metric == LATENCY:
+            full[metric] = cost_model.full_ms
+            target = _share(settings.latency, settings.latency_ms, full[metric])
+            most = _share(
+                settings.max_latency, settings.max_latency_ms, full[metric]
+            )
+            tolerance = settings.latency_tolerance
+        else:
+            target = getattr(settings, metric)
+            most = getattr(settings, f"max_{metric}")
+            tolerance = settings.tolerance
+        if target is not None:
+            found.append(make(metric, target, tolerance, full[metric]))
+        if most is not None:
+            found.append(limit(metric, most, full[metric]))
+    return found
+
+
+def _share(share, milliseconds, full):
+    """A budget in latency as a share of the whole network's."""
+    if milliseconds is None:
+        return share
+    if milliseconds > full:
+        raise errors.InputError(
+            f"A budget in latency is at most the whole network's {full:.3g} "
+            f"ms. Received: {milliseconds} ms."
+        )
+    return milliseconds / full
+
+
+def _rounding(full):
+    """Makes room for a target in whole units that is not a whole number."""
+    return 0.5 if isinstance(full, int) else 0.0
+
+
+def _shown(amount):
+    return f"{amount:,}" if isinstance(amount, int) else f"{amount:.3g}"
 
 
 def _check_amount(metric, amount, full):
-    if not (math.isfinite(amount) and 0 < amount <= full):
+    # A latency may be below 1 ms, and its budget is always a share.
+    if not (math.isfinite(amount) and 0 < amount <= max(full, 1)):
         raise errors.InputError(
             f"A budget in {metric} is a share in (0, 1] of the whole network, "
             f"or a number up to the network's own {full:,}. "
@@ -130,7 +183,7 @@ def check_reachable(constraints, cost_model, groups, settings):
     ranges = reachable(cost_model, groups, settings)
     for constraint in constraints:
         low, high = ranges[constraint.metric]
-        reach = max(constraint.tolerance, 0.5)
+        reach = constraint.tolerance
         below_all = constraint.target < low - reach
         if not below_all and (
             constraint.is_limit or constraint.target <= high + reach
@@ -142,6 +195,7 @@ def check_reachable(constraints, cost_model, groups, settings):
             f"No strategy meets {constraint.describe()}: with ratios from "
             f"{settings.min_ratio} to {settings.max_ratio} this network can "
             f"have {low / constraint.full:.2%} to "
-            f"{high / constraint.full:.2%} ({low:,} to {high:,}). Choose a "
+            f"{high / constraint.full:.2%} ({_shown(low)} to "
+            f"{_shown(high)}). Choose a "
             f"budget in that range, or {out}."
         )

@@ -14,110 +14,10 @@ from eagleeye_tf.candidates import constraints as constraints_lib
 from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import racing
+from eagleeye_tf.candidates import settings as settings_lib
 from eagleeye_tf.pruning import channel_graph
 from eagleeye_tf.pruning import rebuild
-from eagleeye_tf.pruning import strategy as strategy_lib
 from eagleeye_tf.pruning.cost import CostModel
-
-CHOICES = {
-    "algorithm": tuple(algorithms.ALGORITHMS),
-    "evaluation": ("race", "full"),
-    "calibration": ("exact", "moving_average"),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchSettings:
-    """What is searched, and how.
-
-    Attributes:
-        macs: MACs that should be left: a share in (0, 1] of the network's
-            own, or an absolute number; None for any.
-        params: the same for parameters.
-        activation_memory: the same for bytes of activation memory.
-        max_macs: MACs that may be left at most, given like `macs`; None for
-            any number.
-        max_params: the same for parameters.
-        max_activation_memory: the same for bytes of activation memory.
-        tolerance: how far from the budget is near enough, as a share of the
-            whole network's cost.
-        num_candidates: strategies to score.
-        min_ratio: lower end of the pruning ratios, in [0, 1).
-        max_ratio: upper end of the pruning ratios (the paper's R).
-        importance: name in `importance.IMPORTANCES`, or a function. Those
-            that ask for examples are given the calibration set.
-        round_to: multiple to which kept channels are rounded up.
-        algorithm: name in `algorithms.ALGORITHMS`.
-        evaluation: `"race"`, where only the better candidates see all
-            images, or `"full"`, where all do.
-        calibration: `"exact"`, mean and variance over all calibration
-            images; or `"moving_average"`, over batches, as in the paper.
-        calibration_momentum: of the moving average, in [0, 1).
-        batch_size: images per batch in calibration and scoring.
-        seed: of the strategies.
-
-    Raises:
-        InputError: if a value is outside its range.
-    """
-
-    macs: float | None = 0.5
-    params: float | None = None
-    activation_memory: float | None = None
-    max_macs: float | None = None
-    max_params: float | None = None
-    max_activation_memory: float | None = None
-    tolerance: float = 0.005
-    num_candidates: int = 100
-    min_ratio: float = 0.0
-    max_ratio: float = 0.7
-    importance: object = "l1"
-    round_to: int = 1
-    algorithm: str = "random"
-    evaluation: str = "race"
-    calibration: str = "exact"
-    calibration_momentum: float = 0.9
-    batch_size: int = 128
-    seed: int = 0
-
-    def __post_init__(self):
-        strategy_lib.check_ratio(self.min_ratio, "min_ratio")
-        strategy_lib.check_ratio(self.max_ratio, "max_ratio")
-        if self.min_ratio > self.max_ratio:
-            raise errors.InputError(
-                "min_ratio is at most max_ratio. Received: "
-                f"min_ratio={self.min_ratio}, max_ratio={self.max_ratio}."
-            )
-        for name in ("num_candidates", "batch_size"):
-            if getattr(self, name) < 1:
-                raise errors.InputError(
-                    f"{name} is at least 1. Received: {getattr(self, name)}."
-                )
-        if self.seed < 0:
-            raise errors.InputError(
-                f"A seed is a whole number >= 0. Received: {self.seed}."
-            )
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise errors.InputError(
-                    f"{name} is one of {', '.join(choices)}. "
-                    f"Received: {getattr(self, name)!r}."
-                )
-        if not 0 <= self.calibration_momentum < 1:
-            raise errors.InputError(
-                "calibration_momentum is in [0, 1). "
-                f"Received: {self.calibration_momentum}."
-            )
-
-    def identity(self):
-        """What must not change when a search is continued, as JSON."""
-        values = dataclasses.asdict(self)
-        del values["num_candidates"]  # A search may be extended.
-        if callable(self.importance):
-            function = self.importance
-            values["importance"] = (
-                f"{function.__module__}.{function.__qualname__}"
-            )
-        return values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +35,11 @@ class SearchResult:
             search leaves it; what it told of was evaluated again.
         has_batch_norm: False if there was nothing to adapt, so that scores
             are vanilla ones.
+        latency_model: the `latency.LatencyModel` if there was a budget in
+            latency, else None.
+        measured: `{index: milliseconds}` of the candidates that were measured
+            after the search. Those that meet the budget come first in
+            `candidates`, those that miss it last among the finalists.
     """
 
     candidates: tuple
@@ -144,6 +49,8 @@ class SearchResult:
     model_fingerprint: str
     has_batch_norm: bool
     torn: int = 0
+    latency_model: object = None
+    measured: dict = dataclasses.field(default_factory=dict)
 
     @property
     def finalists(self):
@@ -175,6 +82,7 @@ def search(
     distribution=None,
     on_evaluation=None,
     cluster=None,
+    latencies=None,
 ):
     """Scores many pruning strategies of a model without training any.
 
@@ -195,7 +103,8 @@ def search(
         cluster: a `cluster.Cluster` whose workers evaluate the candidates, on
             images of their own that must be the same; None for this machine.
             Connecting invalidates all variables of this process, those of
-            `model` included.
+            `model` included, and finalists are not measured.
+        latencies: a `latency.Latencies` for budgets in latency.
 
     Returns:
         A `SearchResult`.
@@ -205,9 +114,10 @@ def search(
             can), labels that do not fit, images with NaN, or a log that
             belongs to another search.
     """
-    settings = settings or SearchSettings()
+    settings = settings or settings_lib.SearchSettings()
     graph = _prunable(model)
-    algorithm, full_cost = algorithm_for(graph, settings)
+    cost_model = latencies.model if latencies else None
+    algorithm = make_algorithm(graph, settings, cost_model)
     calibration = batches_lib.with_or_without_labels(calibration)
     pruner = make_pruner(model, settings, calibration, graph)
     examples = batches_lib.as_arrays(sub_validation)
@@ -225,6 +135,7 @@ def search(
         "calibration_set": batches_lib.fingerprint(*calibration),
         "sub_validation_set": batches_lib.fingerprint(*examples),
         **settings.identity(),
+        "latency_model": cost_model and cost_model.fingerprint,
     }
     rungs = _rungs(settings, evaluator)
     if len(rungs) > 1 and (calibration[1] < 0).all():
@@ -256,14 +167,30 @@ def search(
             c.index,
         )
     )
-    return SearchResult(
+    result = SearchResult(
         candidates=tuple(candidates),
         drawn=algorithm.drawn,
-        full_cost=full_cost,
+        full_cost=CostModel(graph).full(),
         pruner=pruner,
         model_fingerprint=identity["model"],
         has_batch_norm=evaluator.has_batch_norm,
         torn=log.torn if log else 0,
+    )
+    if latencies is None or cluster is not None:
+        return result
+    return _confirmed(result, latencies)
+
+
+def _confirmed(result, latencies):
+    """The result with its finalists in the order that their latency gives."""
+    met, missed, measured = latencies.confirm(result.finalists)
+    left = [c for c in result.candidates if c.index not in measured]
+    finalists = [c for c in left if c.seen == result.best.seen]
+    return dataclasses.replace(
+        result,
+        candidates=(*met, *finalists, *missed, *left[len(finalists) :]),
+        latency_model=latencies.model,
+        measured=measured,
     )
 
 
@@ -300,43 +227,33 @@ def model_fingerprint(model):
     return batches_lib.fingerprint(config, *model.get_weights())
 
 
-def constraints_of(settings, full_cost):
-    """The `Constraint`s of `SearchSettings` for a network of that `Cost`."""
-    wanted = []
-    for metric in CostModel.metrics:
-        full = getattr(full_cost, metric)
-        target = getattr(settings, metric)
-        if target is not None:
-            wanted.append(
-                constraints_lib.make(metric, target, settings.tolerance, full)
-            )
-        most = getattr(settings, f"max_{metric}")
-        if most is not None:
-            wanted.append(constraints_lib.limit(metric, most, full))
-    return wanted
-
-
-def algorithm_for(graph, settings):
+def make_algorithm(graph, settings, cost_model=None):
     """Where the strategies of a search come from.
 
     Args:
         graph: the model's `ChannelGraph`.
         settings: `SearchSettings`.
+        cost_model: a `CostModel`, if there is one; a `latency.LatencyModel`
+            for budgets in latency.
 
     Returns:
-        (one of `algorithms.ALGORITHMS`, the `Cost` of the whole network).
+        One of `algorithms.ALGORITHMS`.
 
     Raises:
         InputError: if no strategy meets the constraints.
     """
-    cost_model = CostModel(graph)
-    full_cost = cost_model.full()
-    constraints = constraints_of(settings, full_cost)
+    if settings.has_latency_budget and cost_model is None:
+        raise errors.InputError(
+            "A budget in latency has to be measured: that is what "
+            "eagleeye_tf.search does, or ee.search(…, latencies=…)."
+        )
+    cost_model = cost_model or CostModel(graph)
+    constraints = constraints_lib.wanted(settings, cost_model)
     constraints_lib.check_reachable(
         constraints, cost_model, graph.groups, settings
     )
     make = algorithms.ALGORITHMS[settings.algorithm]
-    return make(graph.groups, cost_model, constraints, settings), full_cost
+    return make(graph.groups, cost_model, constraints, settings)
 
 
 def _moments(settings):

@@ -11,6 +11,7 @@ import numpy as np
 
 from eagleeye_tf import errors
 from eagleeye_tf.pruning import strategy as strategy_lib
+from eagleeye_tf.pruning.cost import CostModel
 
 # Strategies that are drawn at a time.
 BLOCK = 4096
@@ -46,7 +47,7 @@ class Block:
         rows: int array (met,), their places among all that were drawn.
         ratios: float array (met, groups).
         kept: int array (met, groups).
-        costs: `{metric: int array (met,)}`.
+        costs: `{metric: int array (met,)}`, those of `CostModel`.
     """
 
     rows: np.ndarray
@@ -96,7 +97,8 @@ def meeting(ratios, groups, cost_model, constraints, settings):
     for constraint in constraints:  # Each looks at what the last one left.
         costs = cost_model.of(kept[rows], [constraint.metric])
         rows = rows[constraint.met_by(costs)]
-    return Block(rows, ratios[rows], kept[rows], cost_model.of(kept[rows]))
+    costs = cost_model.of(kept[rows], CostModel.metrics)
+    return Block(rows, ratios[rows], kept[rows], costs)
 
 
 class SearchAlgorithm(abc.ABC):

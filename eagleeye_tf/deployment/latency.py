@@ -1,47 +1,58 @@
 """How long one image takes, measured in a process of its own.
 
-    python -m eagleeye_tf.deployment.latency FILE THREADS HEIGHT WIDTH CHANNELS
+    python -m eagleeye_tf.deployment.latency THREADS SHAPE FILE...
 
-TensorFlow's number of threads cannot be changed in a process that has begun.
+Files are measured in turns, so that they compare even where the machine's
+pace changes. TensorFlow's number of threads cannot be changed in a process that
+has begun.
 """
 
+import contextlib
+import io
 import json
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
 import tensorflow as tf
 
 from eagleeye_tf import errors
+from eagleeye_tf import quiet
 from eagleeye_tf.deployment import formats
 
 _WARM_UP = 10
-_SECONDS = 1.0
-_LEAST = 30
+_ROUNDS = 5
+_SECONDS = 0.2  # for a file in a round
+_LEAST = 6
 
 
-def measure(path, num_threads, image_shape):
-    """Median milliseconds of one image.
+def measure(paths, num_threads, image_shape):
+    """Median milliseconds of one image in each of several files.
 
     Args:
-        path: see `formats.open_model`.
+        paths: see `formats.open_model`.
         num_threads: of the CPU.
         image_shape: (height, width, channels).
 
+    Returns:
+        List of float.
+
     Raises:
-        ExportError: if the model does not run.
+        ExportError: if a model does not run.
     """
     done = subprocess.run(
         [
             sys.executable,
             "-m",
             __name__,
-            os.fspath(path),
             str(num_threads),
-            *map(str, image_shape),
+            json.dumps(list(image_shape)),
+            *map(os.fspath, paths),
         ],
         env=environment(num_threads),
         capture_output=True,
@@ -51,9 +62,49 @@ def measure(path, num_threads, image_shape):
     if done.returncode:
         told = done.stderr.strip().splitlines()
         raise errors.ExportError(
-            f"{path} does not run: {told[-1] if told else done.returncode}"
+            f"{', '.join(map(str, paths))}: this does not run: "
+            f"{told[-1] if told else done.returncode}"
         )
     return json.loads(done.stdout.splitlines()[-1])
+
+
+class Stopwatch:
+    """Measures Keras models in the format they will be shipped in.
+
+    Args:
+        format: name in `formats.FORMATS`, or "saved_model".
+        num_threads: of the CPU.
+        images: array (examples, …) for formats that look at some.
+    """
+
+    def __init__(self, format="litert", num_threads=1, images=None):
+        self._format = format
+        self._num_threads = num_threads
+        self._images = images
+
+    def __call__(self, models):
+        """Milliseconds of one image in each `keras.Model`: list of float."""
+        shape = models[0].input_shape[1:]
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [
+                self._write(model, pathlib.Path(folder) / str(number))
+                for number, model in enumerate(models)
+            ]
+            return measure(paths, self._num_threads, shape)
+
+    def describe(self):
+        """What is measured, as plain values."""
+        return {"format": self._format, "num_threads": self._num_threads}
+
+    def _write(self, model, folder):
+        saved = folder / "saved_model"
+        with quiet.silent_stderr(), contextlib.redirect_stdout(io.StringIO()):
+            model.export(str(saved), format="tf_saved_model", verbose=False)
+            if self._format == "saved_model":
+                return saved
+            kind = formats.FORMATS[self._format]
+            kind.write(model, saved, folder / kind.file, self._images)
+        return folder / kind.file
 
 
 def environment(num_threads):
@@ -67,21 +118,29 @@ def environment(num_threads):
     }
 
 
-def main(path, num_threads, *image_shape):
-    """Writes the median of at least 30 calls and a second to stdout."""
-    model = formats.open_model(path, int(num_threads))
+def main(num_threads, image_shape, *paths):
+    """Writes the medians of the rounds' medians to stdout, as JSON."""
+    models = [formats.open_model(path, int(num_threads)) for path in paths]
     generator = np.random.default_rng(0)
-    shape = (1, *map(int, image_shape))
+    shape = (1, *json.loads(image_shape))
     image = tf.constant(generator.uniform(0, 255, shape), tf.float32)
+    for model in models:
+        for _ in range(_WARM_UP):
+            np.asarray(model(image))
+    rounds = [[_time(model, image) for model in models] for _ in range(_ROUNDS)]
+    medians = [statistics.median(x) for x in zip(*rounds, strict=True)]
+    sys.stdout.write(json.dumps(medians) + "\n")
+
+
+def _time(model, image):
+    """Median milliseconds of at least 6 calls and 0.2 seconds."""
     times = []
-    for _ in range(_WARM_UP):
-        np.asarray(model(image))
     end = time.perf_counter() + _SECONDS
     while len(times) < _LEAST or time.perf_counter() < end:
         start = time.perf_counter()
         np.asarray(model(image))
         times.append(time.perf_counter() - start)
-    sys.stdout.write(json.dumps(1000 * statistics.median(times)) + "\n")
+    return 1000 * statistics.median(times)
 
 
 if __name__ == "__main__":

@@ -111,6 +111,28 @@ class CostModel:
             total += coefficient * widths[:, list(forms)].prod(axis=1)
         return total
 
+    def parts(self, kept):
+        """What the costs of many candidates consist of.
+
+        Args:
+            kept: int array (candidates, groups), channels that stay.
+
+        Returns:
+            (MACs, float array (candidates, kernels); bytes, float array
+            (candidates, tensors)). Kernels that keep the same channels are
+            one column, and so are such tensors.
+        """
+        widths = np.asarray(kept, np.int64) @ self._slopes.T + self._constants
+        macs = [
+            coefficient * widths[:, list(forms)].prod(axis=1)
+            for forms, coefficient in self._terms["macs"].items()
+            if coefficient
+        ]
+        per_channel = np.bincount(
+            self._tensor_forms, self._tensor_bytes, len(self._forms)
+        )
+        return np.stack(macs, axis=1).astype(float), widths * per_channel
+
     def of_one(self, kept):
         """The `Cost` of one candidate; `kept` is an int array (groups,)."""
         costs = self.of(np.asarray(kept)[np.newaxis])

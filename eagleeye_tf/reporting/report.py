@@ -89,13 +89,15 @@ def _search(records, figures):
     found = records["search"]
     ranked = [Candidate.from_json(c) for c in found["candidates"]]
     finalists = [c for c in ranked if c.seen == ranked[0].seen]
+    full, latency = Cost(**found["full"]), found["latency"]
+    told = [tables.in_words(ranked, found["drawn"], found["has_batch_norm"])]
+    if latency:
+        told.append(tables.latency_in_words(latency, ranked[0], full))
     return Section(
         "Search",
         [
-            Text(
-                tables.in_words(ranked, found["drawn"], found["has_batch_norm"])
-            ),
-            tables.candidates(finalists, Cost(**found["full"]), limit=10),
+            *map(Text, told),
+            tables.candidates(finalists, full, latency=latency),
             *_figure(
                 figures,
                 "candidates",

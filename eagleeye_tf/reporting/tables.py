@@ -3,6 +3,9 @@
 import dataclasses
 import statistics
 
+# A share of time so far above that of MACs is worth a word.
+_SLOWER = 1.1
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -35,38 +38,82 @@ class Table:
         return "\n".join([first, rule, *rest])
 
 
-def candidates(ranked, full_cost, limit=10):
+def candidates(ranked, full_cost, limit=10, latency=None):
     """`Table` of the best candidates.
 
     Args:
         ranked: sequence of `Candidate`, best first.
         full_cost: the `Cost` of the whole network.
         limit: rows at most.
+        latency: what was measured, a dict; see `latency_in_words`.
     """
+    header = ["rank", "score", "vanilla score", "MACs", "parameters"]
     rows = [
-        (
+        [
             str(rank),
             f"{c.score:.2%}",
             f"{c.vanilla_score:.2%}",
             f"{c.macs:,} ({c.macs / full_cost.macs:.2%})",
             f"{c.params:,} ({c.params / full_cost.params:.2%})",
-        )
+        ]
         for rank, c in enumerate(ranked[:limit], start=1)
     ]
-    return Table(("rank", "score", "vanilla score", "MACs", "parameters"), rows)
+    if latency:
+        header.append("latency")
+        for row, candidate in zip(rows, ranked, strict=False):
+            taken = latency["measured"].get(str(candidate.index))
+            row.append(_milliseconds(taken, latency["full_ms"]))
+    return Table(tuple(header), rows)
 
 
-def search_summary(result, limit=10):
+def _milliseconds(taken, full):
+    if taken is None:
+        return "not measured"
+    return f"{taken:.3g} ms ({taken / full:.2%})"
+
+
+def latency_in_words(latency, best, full_cost):
+    """How latency was measured and predicted, and how it compares with MACs.
+
+    Args:
+        latency: dict with `format`, `num_threads`, `full_ms`, `error` of the
+            predictions, `measurements` and `measured`, `{index as a string:
+            milliseconds}`.
+        best: the winner, a `Candidate`.
+        full_cost: the `Cost` of the whole network.
+    """
+    full = latency["full_ms"]
+    threads = latency["num_threads"]
+    text = (
+        f"The whole network takes {full:.3g} ms for an image ("
+        f"{latency['format']}, {threads} thread{'s' if threads > 1 else ''}). "
+        f"Predictions from {latency['measurements']} networks miss by "
+        f"{latency['error']:.1%} (median)."
+    )
+    share = latency["measured"][str(best.index)] / full
+    macs = best.macs / full_cost.macs
+    if share > _SLOWER * macs:
+        text += (
+            f" Latency falls less than MACs do: {macs:.1%} of the MACs take "
+            f"{share:.1%} of the time."
+        )
+    return text
+
+
+def search_summary(result, limit=10, latency=None):
     """The table of a search with the figures that describe all of it.
 
     Args:
         result: a `SearchResult`.
         limit: rows at most.
+        latency: what was measured, a dict; see `latency_in_words`.
     """
-    lines = [str(candidates(result.finalists, result.full_cost, limit)), ""]
-    lines.append(
-        in_words(result.candidates, result.drawn, result.has_batch_norm)
-    )
+    ranked, full = result.candidates, result.full_cost
+    finalists = candidates(result.finalists, full, limit, latency)
+    lines = [str(finalists), ""]
+    lines.append(in_words(ranked, result.drawn, result.has_batch_norm))
+    if latency:
+        lines.append(latency_in_words(latency, result.best, full))
     if not result.has_batch_norm:
         lines.append(
             "The model has no BatchNormalization: all scores are vanilla "

@@ -152,7 +152,7 @@ def _bench(job, model, settings):
     data = job.data
     calibration = data.arrays(data.calibration)
     pruner = engine.make_pruner(model, settings, calibration)
-    algorithm, _ = engine.algorithm_for(pruner.graph, settings)
+    algorithm = engine.make_algorithm(pruner.graph, settings)
     sub_validation = data.arrays(data.sub_validation)
     evaluator = evaluators.make(
         pruner,

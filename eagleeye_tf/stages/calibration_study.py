@@ -34,7 +34,7 @@ def main():
     model = job.trained_model()
     calibration_set = job.data.arrays(job.data.calibration)
     pruner = engine.make_pruner(model, settings, calibration_set)
-    algorithm, _ = engine.algorithm_for(pruner.graph, settings)
+    algorithm = engine.make_algorithm(pruner.graph, settings)
     sub_validation = job.data.arrays(job.data.sub_validation)
     evaluator = _evaluator(job, pruner, calibration_set, sub_validation)
     if not evaluator.has_batch_norm:

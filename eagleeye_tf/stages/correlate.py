@@ -77,7 +77,7 @@ def _score(job, pruner, calibration, settings, log):
         The two rungs.
     """
     data = job.data
-    algorithm, _ = engine.algorithm_for(pruner.graph, settings)
+    algorithm = engine.make_algorithm(pruner.graph, settings)
     evaluator = evaluators.make(
         pruner,
         calibration,

@@ -61,7 +61,9 @@ def _reach(graph, cost_model, settings):
     full = cost_model.full()
     ranges = constraints_lib.reachable(cost_model, graph.groups, settings)
     lines = [explanation.reach(ranges, full, settings)]
-    constraints = engine.constraints_of(settings, full)
+    if settings.has_latency_budget:
+        lines.append("Budgets in latency are left out: a search measures.")
+    constraints = constraints_lib.wanted(settings, cost_model)
     met = drawn = 0
     for index in range(_DRAWN_BLOCKS):
         block = sampling.draw_block(

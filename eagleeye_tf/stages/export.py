@@ -18,6 +18,7 @@ from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import workdir
 
 _INT8_IMAGES = 256
+_THREADS = (1, 2)
 
 _FORMATS = flags.DEFINE_multi_enum(
     "format",
@@ -77,8 +78,9 @@ def _write(job, path, directory, images):
 
 def _measured(job, networks, images):
     """One record for each file, of whole and pruned network."""
-    total = sum(map(len, networks.values()))
-    bar = console.progress_bar(total, "Measuring", "file")
+    names = list(networks["full"])
+    total = len(names) * (len(networks) + len(_THREADS))
+    bar = console.progress_bar(total, "Measuring", "measurement")
     records = []
     some = images[: job.batch_size].astype(np.float32)
     with bar:
@@ -88,11 +90,20 @@ def _measured(job, networks, images):
                 record = _measure(job, name, path, some, expected)
                 records.append({"network": network, **record})
                 bar.update()
+        for name in names:  # All networks in one format side by side.
+            alike = [r for r in records if r["format"] == name]
+            for threads in _THREADS:
+                times = latency.measure(
+                    [r["path"] for r in alike], threads, job.data.image_shape
+                )
+                for record, time in zip(alike, times, strict=True):
+                    record["latency_ms"].append(time)
+                bar.update()
     return records
 
 
 def _measure(job, name, path, images, expected):
-    """Size, agreement, accuracy and latency of one file."""
+    """Size, agreement and accuracy of one file."""
     with quiet.silent_stderr():  # LiteRT tells of its delegate.
         model = formats.open_model(path, num_threads=2)
         answers = np.asarray(model(images))
@@ -117,10 +128,7 @@ def _measure(job, name, path, images, expected):
         "difference": difference,
         "correct": correct,
         "total": total,
-        "latency_ms": [
-            latency.measure(path, threads, job.data.image_shape)
-            for threads in (1, 2)
-        ],
+        "latency_ms": [],
     }
 
 

@@ -10,10 +10,12 @@ from absl import flags
 from eagleeye_tf.candidates import algorithms
 from eagleeye_tf.candidates import cluster as cluster_lib
 from eagleeye_tf.candidates import engine
+from eagleeye_tf.candidates import settings as settings_lib
 from eagleeye_tf.pruning import importance
 from eagleeye_tf.reporting import tables
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
+from eagleeye_tf.stages import latency
 from eagleeye_tf.stages import machines
 from eagleeye_tf.stages import processes
 from eagleeye_tf.stages import summaries
@@ -100,15 +102,15 @@ _ALGORITHM = flags.DEFINE_enum(
 
 _EVALUATION = flags.DEFINE_enum(
     "evaluation",
-    engine.SearchSettings.evaluation,
-    engine.CHOICES["evaluation"],
+    settings_lib.SearchSettings.evaluation,
+    settings_lib.CHOICES["evaluation"],
     "Who sees how many images: in a race only the better candidates see all; "
     "in a full evaluation, as in the paper, all do.",
 )
 _CALIBRATION = flags.DEFINE_enum(
     "calibration",
     "exact",
-    engine.CHOICES["calibration"],
+    settings_lib.CHOICES["calibration"],
     "BN statistics over all calibration images, or, as in the paper, a "
     "moving average over their batches.",
 )
@@ -132,12 +134,14 @@ def search_settings():
         "params": _PARAMS.value,
         "activation_memory": _ACTIVATION_MEMORY.value,
         **{f"max_{metric}": flag.value for metric, flag in _MOST.items()},
+        **latency.budgets(),
     }
     if all(amount is None for amount in budgets.values()):
         budgets["macs"] = 0.5
     uniform = _ALGORITHM.value == "uniform"
-    return engine.SearchSettings(
+    return settings_lib.SearchSettings(
         **budgets,
+        **latency.precision(),
         tolerance=_TOLERANCE.value,
         num_candidates=1 if uniform else _NUM_CANDIDATES.value,
         min_ratio=_MIN_RATIO.value,
@@ -165,7 +169,7 @@ def search(job):
             console.say(f"The search was ended by signal {-code}.")
         if code:
             sys.exit(abs(code))
-    return _search(job, cluster=None)
+    return _search(job)
 
 
 def identity(job, model, settings, **more):
@@ -178,9 +182,11 @@ def identity(job, model, settings, **more):
     }
 
 
-def _search(job, cluster):
+def _search(job, has_cluster=False):
     settings = search_settings()
     model = job.trained_model()
+    latencies = latency.latencies(job, model, settings)
+    cluster = machines.search_cluster() if has_cluster else None
     data = job.data
     calibration = data.arrays(data.calibration)
     examples = data.arrays(data.sub_validation)
@@ -211,6 +217,7 @@ def _search(job, cluster):
             job.distribution,
             on_evaluation,
             cluster,
+            latencies,
         )
     if result.torn:
         console.say(
@@ -229,6 +236,11 @@ def _search(job, cluster):
     return result
 
 
+def in_words(result):
+    """The table of a search with the figures that describe all of it."""
+    return tables.search_summary(result, latency=latency.summary(result))
+
+
 def _summary(result, settings):
     """What a search found, as JSON: best candidate first."""
     return {
@@ -241,6 +253,7 @@ def _summary(result, settings):
         "has_batch_norm": result.has_batch_norm,
         "full": dataclasses.asdict(result.full_cost),
         "candidates": [c.to_json() for c in result.candidates],
+        "latency": latency.summary(result),
     }
 
 
@@ -250,8 +263,8 @@ def main():
         tf.config.set_visible_devices([], "GPU")
     job = common.open_job()
     try:
-        result = _search(job, machines.search_cluster())
+        result = _search(job, machines.has_cluster())
     except cluster_lib.ClusterChangedError as change:
         console.say(f"{change} Connecting anew.")
         processes.start_anew()
-    console.say(tables.search_summary(result))
+    console.say(in_words(result))

@@ -44,6 +44,7 @@ SEARCH = {
     "settings": {"macs": 0.5, "seed": 0},
     "drawn": 1234,
     "has_batch_norm": True,
+    "latency": None,
     "full": {"macs": 1000, "params": 60, "activation_memory": 9},
     "groups": [["a", 8], ["b", 8]],
     "candidates": CANDIDATES,

@@ -1,0 +1,153 @@
+"""What a search looks for, and how."""
+
+import dataclasses
+
+from eagleeye_tf import errors
+from eagleeye_tf.candidates import algorithms
+from eagleeye_tf.pruning import strategy as strategy_lib
+
+CHOICES = {
+    "algorithm": tuple(algorithms.ALGORITHMS),
+    "evaluation": ("race", "full"),
+    "calibration": ("exact", "moving_average"),
+}
+
+
+_LEAST = {"num_candidates": 1, "batch_size": 1, "latency_measurements": 8}
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSettings:
+    """What is searched, and how.
+
+    Attributes:
+        macs: MACs that should be left: a share in (0, 1] of the network's
+            own, or an absolute number; None for any.
+        params: the same for parameters.
+        activation_memory: the same for bytes of activation memory.
+        max_macs: MACs that may be left at most, given like `macs`; None for
+            any number.
+        max_params: the same for parameters.
+        max_activation_memory: the same for bytes of activation memory.
+        latency: latency of one image that should be left, as a share in
+            (0, 1] of the network's own; None for any. What it is measured
+            with is for `engine.search` to know.
+        latency_ms: the same in milliseconds, instead.
+        max_latency: latency that may be left at most, given like `latency`.
+        max_latency_ms: the same in milliseconds, instead.
+        tolerance: how far from the budget is near enough, as a share of the
+            whole network's cost.
+        latency_tolerance: the same for latency, which cannot be met as well.
+        latency_measurements: networks to measure, from which the latency of
+            all others is predicted.
+        num_candidates: strategies to score.
+        min_ratio: lower end of the pruning ratios, in [0, 1).
+        max_ratio: upper end of the pruning ratios (the paper's R).
+        importance: name in `importance.IMPORTANCES`, or a function. Those
+            that ask for examples are given the calibration set.
+        round_to: multiple to which kept channels are rounded up.
+        algorithm: name in `algorithms.ALGORITHMS`.
+        evaluation: `"race"`, where only the better candidates see all
+            images, or `"full"`, where all do.
+        calibration: `"exact"`, mean and variance over all calibration
+            images; or `"moving_average"`, over batches, as in the paper.
+        calibration_momentum: of the moving average, in [0, 1).
+        batch_size: images per batch in calibration and scoring.
+        seed: of the strategies.
+
+    Raises:
+        InputError: if a value is outside its range.
+    """
+
+    macs: float | None = 0.5
+    params: float | None = None
+    activation_memory: float | None = None
+    max_macs: float | None = None
+    max_params: float | None = None
+    max_activation_memory: float | None = None
+    latency: float | None = None
+    latency_ms: float | None = None
+    max_latency: float | None = None
+    max_latency_ms: float | None = None
+    tolerance: float = 0.005
+    latency_tolerance: float = 0.025
+    latency_measurements: int = 40
+    num_candidates: int = 100
+    min_ratio: float = 0.0
+    max_ratio: float = 0.7
+    importance: object = "l1"
+    round_to: int = 1
+    algorithm: str = "random"
+    evaluation: str = "race"
+    calibration: str = "exact"
+    calibration_momentum: float = 0.9
+    batch_size: int = 128
+    seed: int = 0
+
+    def __post_init__(self):
+        strategy_lib.check_ratio(self.min_ratio, "min_ratio")
+        strategy_lib.check_ratio(self.max_ratio, "max_ratio")
+        if self.min_ratio > self.max_ratio:
+            raise errors.InputError(
+                "min_ratio is at most max_ratio. Received: "
+                f"min_ratio={self.min_ratio}, max_ratio={self.max_ratio}."
+            )
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise errors.InputError(
+                    f"{name} is at least {least}. Received: "
+                    f"{getattr(self, name)}."
+                )
+        if self.seed < 0:
+            raise errors.InputError(
+                f"A seed is a whole number >= 0. Received: {self.seed}."
+            )
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise errors.InputError(
+                    f"{name} is one of {', '.join(choices)}. "
+                    f"Received: {getattr(self, name)!r}."
+                )
+        if not 0 <= self.calibration_momentum < 1:
+            raise errors.InputError(
+                "calibration_momentum is in [0, 1). "
+                f"Received: {self.calibration_momentum}."
+            )
+
+        for name in ("latency", "max_latency"):
+            self._check_latency(name, f"{name}_ms")
+
+    def _check_latency(self, name, name_ms):
+        share, milliseconds = getattr(self, name), getattr(self, name_ms)
+        if share is not None and milliseconds is not None:
+            raise errors.InputError(
+                f"A latency is given as a share or in milliseconds. Received: "
+                f"{name}={share} and {name_ms}={milliseconds}."
+            )
+        if share is not None and not 0 < share <= 1:
+            raise errors.InputError(
+                f"{name} is a share in (0, 1] of the whole network's; give "
+                f"milliseconds as {name_ms}. Received: {share}."
+            )
+        if milliseconds is not None and not milliseconds > 0:
+            raise errors.InputError(
+                f"{name_ms} is above 0. Received: {milliseconds}."
+            )
+
+    @property
+    def has_latency_budget(self):
+        """Whether anything has to be measured."""
+        budgets = self.latency, self.latency_ms
+        limits = self.max_latency, self.max_latency_ms
+        return any(amount is not None for amount in (*budgets, *limits))
+
+    def identity(self):
+        """What must not change when a search is continued, as JSON."""
+        values = dataclasses.asdict(self)
+        del values["num_candidates"]  # A search may be extended.
+        if callable(self.importance):
+            function = self.importance
+            values["importance"] = (
+                f"{function.__module__}.{function.__qualname__}"
+            )
+        return values

@@ -1,0 +1,125 @@
+"""Budgets in latency: their flags, and the measurements behind them."""
+
+from absl import flags
+
+from eagleeye_tf.candidates import engine
+from eagleeye_tf.candidates import latency as latency_lib
+from eagleeye_tf.candidates import settings as settings_lib
+from eagleeye_tf.deployment import latency as stopwatch
+from eagleeye_tf.stages import console
+
+_DEFAULTS = settings_lib.SearchSettings()
+# int8 looks at images, for its ranges alone: of those any few will do.
+_IMAGES = 64
+
+_LATENCY = flags.DEFINE_float(
+    "latency",
+    None,
+    "Latency of one image to leave, as a share in (0, 1] of the network's own. "
+    "It is measured in the format and with the threads below.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+_LATENCY_MS = flags.DEFINE_float(
+    "latency_ms", None, "The same in milliseconds.", lower_bound=0.0
+)
+_MAX_LATENCY = flags.DEFINE_float(
+    "max_latency",
+    None,
+    "Latency to leave at most, given like --latency.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+_MAX_LATENCY_MS = flags.DEFINE_float(
+    "max_latency_ms", None, "The same in milliseconds.", lower_bound=0.0
+)
+_TOLERANCE = flags.DEFINE_float(
+    "latency_tolerance",
+    _DEFAULTS.latency_tolerance,
+    "How far from --latency is near enough, as a share of the whole network's.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+_MEASUREMENTS = flags.DEFINE_integer(
+    "latency_measurements",
+    _DEFAULTS.latency_measurements,
+    "Networks to build and measure, from which the latency of all others is "
+    "predicted. The best candidates are measured in any case.",
+    lower_bound=8,
+)
+_FORMAT = flags.DEFINE_enum(
+    "latency_format",
+    "litert",
+    ["litert", "litert_float16", "litert_int8", "onnx", "saved_model"],
+    "What latency is measured in, on the CPU.",
+)
+_THREADS = flags.DEFINE_integer(
+    "latency_threads", 1, "Threads of the CPU to measure with.", lower_bound=1
+)
+
+
+def budgets():
+    """The `SearchSettings` about latency that the flags describe."""
+    return {
+        "latency": _LATENCY.value,
+        "latency_ms": _LATENCY_MS.value,
+        "max_latency": _MAX_LATENCY.value,
+        "max_latency_ms": _MAX_LATENCY_MS.value,
+    }
+
+
+def precision():
+    """The `SearchSettings` that say how well latency is measured and met."""
+    return {
+        "latency_tolerance": _TOLERANCE.value,
+        "latency_measurements": _MEASUREMENTS.value,
+    }
+
+
+def latencies(job, model, settings):
+    """The `latency.Latencies` of a search; None without a budget for it.
+
+    Networks are measured behind a progress bar, unless the log knows them.
+    """
+    if not settings.has_latency_budget:
+        return None
+    images, _ = job.data.arrays(job.data.calibration)
+    watch = stopwatch.Stopwatch(_FORMAT.value, _THREADS.value, images[:_IMAGES])
+    bar = console.progress_bar(None, "Measuring latency", "network")
+
+    def on_measurement(done, total):
+        if not bar.n:
+            bar.go_on_from(done)
+        bar.total = total
+        bar.update(done - bar.n)
+
+    found = latency_lib.Latencies(
+        model,
+        settings,
+        watch,
+        job.workdir / "search" / "latency.jsonl",
+        {
+            "model": engine.model_fingerprint(model),
+            **settings.identity(),
+            **watch.describe(),
+        },
+        on_measurement,
+    )
+    with bar:
+        found.model  # noqa: B018  (measures)
+    return found
+
+
+def summary(result):
+    """What was measured, for `search/result.json`; None if nothing was."""
+    model = result.latency_model
+    if model is None:
+        return None
+    return {
+        "format": _FORMAT.value,
+        "num_threads": _THREADS.value,
+        "full_ms": model.full_ms,
+        "error": model.error,
+        "measurements": len(model.measurements),
+        "measured": {str(i): ms for i, ms in result.measured.items()},
+    }
