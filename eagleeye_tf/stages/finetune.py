@@ -59,6 +59,12 @@ _FROM_SCRATCH = flags.DEFINE_bool(
     "Train winners from initial weights instead of the surviving ones: the "
     "paper's directly-scaled networks, with --search_algorithm=uniform.",
 )
+_RECALIBRATE = flags.DEFINE_bool(
+    "recalibrate",
+    False,
+    "Re-estimate BN statistics once more after fine-tuning, and keep those "
+    "that do better on the sub-validation set.",
+)
 
 
 def finetune(job):
@@ -165,6 +171,24 @@ def _finetune_one(job, pruner, candidate, rank, settings):
     return result
 
 
+def _recalibrate(model, job, last):
+    """Adapts BN statistics where that helps; returns the last `loop.Epoch`."""
+    before = model.get_weights()
+    images, _ = job.data.arrays(job.data.calibration)
+    adaptive_bn.adapt_batch_norm(
+        model, images, job.batch_size, job.own_distribution
+    )
+    correct, total = job.validator(model)()
+    console.say(
+        f"Recalibrated: {correct / total:.2%} on sub-validation, before "
+        f"{last.correct / last.total:.2%}."
+    )
+    if correct > last.correct:
+        return dataclasses.replace(last, correct=correct)
+    model.set_weights(before)
+    return last
+
+
 def tune(job, pruner, candidate, directory, settings, description):
     """Builds a candidate and fine-tunes it, or goes on where it was.
 
@@ -198,6 +222,8 @@ def tune(job, pruner, candidate, directory, settings, description):
     epochs = fitting.fit(
         model, job, settings, directory, description, teacher=teacher
     )
+    if _RECALIBRATE.value:
+        epochs[-1] = _recalibrate(model, job, epochs[-1])
     return model, epochs
 
 
@@ -208,6 +234,7 @@ def _claim(directory, job, pruner, candidate, settings):
         settings,
         kept=candidate.kept,
         from_scratch=_FROM_SCRATCH.value,
+        recalibrate=_RECALIBRATE.value,
         model_fingerprint=engine.model_fingerprint(pruner.graph.model),
     )
 

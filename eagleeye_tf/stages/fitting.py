@@ -23,6 +23,12 @@ _SCHEDULE = flags.DEFINE_enum(
     "Learning rate over the epochs: cosine down to 0, divided by 10 after "
     "3/7 and 5/7 (step), or constant.",
 )
+_WARMUP_EPOCHS = flags.DEFINE_float(
+    "warmup_epochs",
+    0.0,
+    "Epochs over which the learning rate rises from 0 to its schedule.",
+    lower_bound=0.0,
+)
 _MOMENTUM = flags.DEFINE_float(
     "momentum",
     0.9,
@@ -43,6 +49,7 @@ def shared_settings(job):
     """The `TrainingSettings` that do not differ between the programs."""
     return {
         "schedule": _SCHEDULE.value,
+        "warmup_epochs": _WARMUP_EPOCHS.value,
         "momentum": _MOMENTUM.value,
         "label_smoothing": _LABEL_SMOOTHING.value,
         "batch_size": job.batch_size,

@@ -22,6 +22,8 @@ class TrainingSettings:
         learning_rate: the highest one, > 0.
         schedule: "cosine" down to 0, "step" (divided by 10 after 3/7 and 5/7
             of the run) or "constant".
+        warmup_epochs: epochs over which the schedule is multiplied by a
+            factor that rises from 0 to 1, >= 0; may be a fraction.
         weight_decay: factor of the L2 penalty on kernels, >= 0. As in the
             paper's framework the gradient gains weight_decay · weight.
         momentum: of SGD (Nesterov), in [0, 1).
@@ -40,6 +42,7 @@ class TrainingSettings:
     epochs: int = 30
     learning_rate: float = 0.01
     schedule: str = "cosine"
+    warmup_epochs: float = 0.0
     weight_decay: float = 1e-4
     momentum: float = 0.9
     label_smoothing: float = 0.0
@@ -52,6 +55,11 @@ class TrainingSettings:
         rules = (
             ("epochs", self.epochs >= 1, "at least 1"),
             ("learning_rate", self.learning_rate > 0, "above 0"),
+            (
+                "warmup_epochs",
+                0 <= self.warmup_epochs < self.epochs,
+                f"at least 0 and below epochs={self.epochs}",
+            ),
             ("weight_decay", self.weight_decay >= 0, "at least 0"),
             ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)"),
@@ -82,6 +90,27 @@ class TrainingSettings:
 
 def learning_rate(settings, steps_per_epoch):
     """The Keras schedule, or number, for `TrainingSettings`."""
+    rate = _after_warmup(settings, steps_per_epoch)
+    steps = round(settings.warmup_epochs * steps_per_epoch)
+    return _WarmUp(rate, steps) if steps else rate
+
+
+class _WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule, or number, of whose first steps only a part is applied."""
+
+    def __init__(self, rate, steps):
+        self._rate, self._steps = rate, steps
+
+    def __call__(self, step):
+        rate = self._rate(step) if callable(self._rate) else self._rate
+        step = keras.ops.cast(step, "float32")
+        return rate * keras.ops.minimum((step + 1) / self._steps, 1.0)
+
+    def get_config(self):
+        return {"rate": self._rate, "steps": self._steps}
+
+
+def _after_warmup(settings, steps_per_epoch):
     steps = settings.epochs * steps_per_epoch
     rate = settings.learning_rate
     if settings.schedule == "cosine":

@@ -41,6 +41,7 @@ def fit(model, directory, epochs=3, batches=batches, **kwargs):
         label_smoothing=kwargs.pop("label_smoothing", 0.1),
         distillation_weight=kwargs.pop("distillation_weight", 0.0),
         distillation_temperature=3.0,
+        warmup_epochs=kwargs.pop("warmup_epochs", 0),
         batch_size=8,
     )
     return loop.fit(
@@ -52,9 +53,11 @@ def softmax(logits):
     return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
 
 
-def by_hand(model, epochs, weight_decay=0.01, taught=0.0, teacher=None):
+def by_hand(
+    model, epochs, weight_decay=0.01, taught=0.0, teacher=None, rising=1
+):
     """SGD with Nesterov momentum on softmax cross-entropy, in NumPy."""
-    smoothing, rate, temperature = 0.1, 0.5, 3.0
+    smoothing, temperature, steps = 0.1, 3.0, 0
     kernel, bias = (np.array(w, np.float64) for w in model.get_weights())
     speed = [np.zeros_like(kernel), np.zeros_like(bias)]
     losses = []
@@ -76,6 +79,8 @@ def by_hand(model, epochs, weight_decay=0.01, taught=0.0, teacher=None):
                 gradient *= 1 - taught
                 gradient += taught * temperature * (b - a) / len(x)
             epoch_losses.append(loss)
+            steps += 1
+            rate = 0.5 * min(steps / rising, 1)
             gradients = [
                 x.T @ gradient + weight_decay * kernel,  # not on the bias
                 gradient.sum(0),
@@ -103,6 +108,15 @@ def test_equals_sgd_by_hand(tmp_path, probabilities):
         (2, 3, 4),
         (3, 3, 4),
     ]
+
+
+def test_warmup_by_hand(tmp_path):
+    model = linear()
+    kernel, _, losses = by_hand(model, epochs=3, rising=4)
+    epochs = fit(model, tmp_path, warmup_epochs=4 / 3)
+    np.testing.assert_allclose(model.get_weights()[0], kernel, rtol=1e-4)
+    np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=1e-4)
+    assert epochs[0].learning_rate == pytest.approx(0.5)  # Of the next step.
 
 
 @pytest.mark.parametrize("probabilities", [False, True])

@@ -31,6 +31,18 @@ def test_constant():
     assert rate(settings, 10_000) == 0.3
 
 
+@pytest.mark.parametrize("schedule", schedules.SCHEDULES)
+def test_warmup_by_hand(schedule):
+    """Two epochs of ten steps: step 4 is the fifth of twenty."""
+    settings = TrainingSettings(
+        epochs=10, learning_rate=0.2, schedule=schedule, warmup_epochs=2
+    )
+    plain = TrainingSettings(epochs=10, learning_rate=0.2, schedule=schedule)
+    for step, share in ((0, 1 / 20), (4, 5 / 20), (19, 1), (20, 1), (99, 1)):
+        expected = share * rate(plain, step)
+        assert rate(settings, step) == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -43,6 +55,8 @@ def test_constant():
         ("batch_size", 0),
         ("seed", -1),
         ("schedule", "linear"),
+        ("warmup_epochs", -1),
+        ("warmup_epochs", 30),
     ],
 )
 def test_values_outside_their_range(name, value):
