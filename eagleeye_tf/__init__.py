@@ -31,6 +31,8 @@ _EXPORTS = {
     "search": "eagleeye_tf.candidates.engine",
     "SearchSettings": "eagleeye_tf.candidates.settings",
     "SearchResult": "eagleeye_tf.candidates.engine",
+    "finetune": "eagleeye_tf.training.finetuning",
+    "TrainingSettings": "eagleeye_tf.training.schedules",
     "Latencies": "eagleeye_tf.candidates.latency",
     "Stopwatch": "eagleeye_tf.deployment.latency",
     "InputError": "eagleeye_tf.errors",

@@ -3,10 +3,12 @@
 import contextlib
 import dataclasses
 import functools
+import operator
 
 import numpy as np
 
 from eagleeye_tf import errors
+from eagleeye_tf import progress
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.candidates import algorithms
 from eagleeye_tf.candidates import batches as batches_lib
@@ -33,6 +35,8 @@ class SearchResult:
         model_fingerprint: of the whole network.
         torn: bytes of a last line of the log that was not whole, as a killed
             search leaves it; what it told of was evaluated again.
+        calibration: the images that re-estimated BN statistics, an array.
+        batch_size: images per batch in that.
         has_batch_norm: False if there was nothing to adapt, so that scores
             are vanilla ones.
         latency_model: the `latency.LatencyModel` if there was a budget in
@@ -47,6 +51,8 @@ class SearchResult:
     full_cost: object
     pruner: rebuild.Pruner
     model_fingerprint: str
+    calibration: np.ndarray
+    batch_size: int
     has_batch_norm: bool
     torn: int = 0
     latency_model: object = None
@@ -63,14 +69,21 @@ class SearchResult:
         """The best candidate."""
         return self.candidates[0]
 
-    def build(self, candidate=None):
+    def build(self, candidate=None, adapt=True):
         """The pruned `keras.Model` of a candidate, by default the best.
 
-        Its BN statistics are the inherited ones: fine-tune it, or call
-        `adapt_batch_norm`.
+        Args:
+            candidate: one of `candidates`.
+            adapt: whether BN statistics are re-estimated on the calibration
+                set, as they were when it was scored; else they are the
+                inherited ones.
         """
-        candidate = candidate or self.best
-        return self.pruner.prune(candidate.strategy)
+        model = self.pruner.prune((candidate or self.best).strategy)
+        if adapt and self.has_batch_norm:
+            adaptive_bn.adapt_batch_norm(
+                model, self.calibration, self.batch_size
+            )
+        return model
 
 
 def search(
@@ -83,6 +96,7 @@ def search(
     on_evaluation=None,
     cluster=None,
     latencies=None,
+    verbose=True,
 ):
     """Scores many pruning strategies of a model without training any.
 
@@ -97,14 +111,15 @@ def search(
         settings: `SearchSettings`; None for the defaults.
         log_path: file to log candidates to, and to continue from.
         distribution: a `tf.distribute.Strategy`; None for the current one.
-        on_evaluation: function of (`Candidate`, number of evaluations in
-            all), called as each candidate reaches a rung of the race, old
-            ones of a continued search included.
+        on_evaluation: function of (`Candidate`, the best so far), called as
+            each candidate reaches a rung of the race, old ones of a continued
+            search included.
         cluster: a `cluster.Cluster` whose workers evaluate the candidates, on
             images of their own that must be the same; None for this machine.
             Connecting invalidates all variables of this process, those of
             `model` included, and finalists are not measured.
         latencies: a `latency.Latencies` for budgets in latency.
+        verbose: whether to show a progress bar.
 
     Returns:
         A `SearchResult`.
@@ -145,13 +160,11 @@ def search(
             "alone."
         )
     evaluations = sum(rung.candidates for rung in rungs)
-    with _open_log(log_path, identity) as log:
-        race = racing.Race(
-            evaluator,
-            rungs,
-            log,
-            lambda c: on_evaluation and on_evaluation(c, evaluations),
-        )
+    with (
+        _open_log(log_path, identity) as log,
+        _Progress(verbose, evaluations, on_evaluation) as on_candidate,
+    ):
+        race = racing.Race(evaluator, rungs, log, on_candidate)
         waiting = settings.num_candidates
         while waiting:
             generation = min(waiting, algorithm.generation or waiting)
@@ -173,12 +186,43 @@ def search(
         full_cost=CostModel(graph).full(),
         pruner=pruner,
         model_fingerprint=identity["model"],
+        calibration=calibration[0],
+        batch_size=settings.batch_size,
         has_batch_norm=evaluator.has_batch_norm,
         torn=log.torn if log else 0,
     )
     if latencies is None or cluster is not None:
         return result
     return _confirmed(result, latencies)
+
+
+class _Progress:
+    """Shows candidates as they come, and tells somebody else of them."""
+
+    def __init__(self, verbose, evaluations, on_evaluation):
+        self._bar = None
+        if verbose:
+            self._bar = progress.bar(evaluations, "Search", "evaluation")
+        self._on_evaluation = on_evaluation
+        self._best = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, candidate):
+        far = operator.attrgetter("seen", "known_score")
+        if self._best is None or far(candidate) > far(self._best):
+            self._best = candidate
+        if self._bar is not None:
+            score = f"{self._best.known_score:.2%}"
+            self._bar.set_postfix(best=score, refresh=False)
+            self._bar.update()
+        if self._on_evaluation:
+            self._on_evaluation(candidate, self._best)
 
 
 def _confirmed(result, latencies):

@@ -17,6 +17,7 @@ import tensorflow as tf
 from absl import flags
 from scipy import stats
 
+from eagleeye_tf import progress
 from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import evaluator as evaluator_lib
 from eagleeye_tf.candidates import evaluators
@@ -179,7 +180,7 @@ def _evaluate_all(bench, plain, rungs):
         for rung in bench.race(len(bench.proposals))
     ]
     total = len(bench.proposals) * len(everybody)
-    bar = console.progress_bar(total, "All rungs", "evaluation")
+    bar = progress.bar(total, "All rungs", "evaluation")
     with bar:
         racing.run(
             bench.proposals,
@@ -188,7 +189,7 @@ def _evaluate_all(bench, plain, rungs):
             rungs,
             lambda _: bar.update(),
         )
-    bar = console.progress_bar(len(bench.proposals), "Plain", "candidate")
+    bar = progress.bar(len(bench.proposals), "Plain", "candidate")
     with bar:
         for proposal in bench.proposals:
             if proposal.index not in plain.records:

@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 
 from eagleeye_tf import errors
+from eagleeye_tf import progress
 from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import json_log
@@ -46,7 +47,7 @@ def main():
     identity = search.identity(job, model, settings)
     sizes = _sizes(evaluator.calibration_size, settings.batch_size)
     proposals = algorithm.suggest(settings.num_candidates)
-    bar = console.progress_bar(len(proposals), "Calibrating", "candidate")
+    bar = progress.bar(len(proposals), "Calibrating", "candidate")
     with bar, CalibrationLog(folder / "log.jsonl", identity) as log:
         for proposal in proposals:
             if proposal.index not in log.records:

@@ -9,13 +9,13 @@ import tensorflow as tf
 from absl import flags
 
 from eagleeye_tf import errors
+from eagleeye_tf import progress
 from eagleeye_tf.candidates import scoring
 from eagleeye_tf.data import images as images_lib
 from eagleeye_tf.data import sources
 from eagleeye_tf.data import splits
 from eagleeye_tf.models import zoo
 from eagleeye_tf.stages import about
-from eagleeye_tf.stages import console
 from eagleeye_tf.stages import devices
 from eagleeye_tf.stages import interface
 from eagleeye_tf.stages import workdir as workdir_lib
@@ -230,7 +230,7 @@ class Job:
         """Counts correct test answers: `(correct, total)`; shows progress."""
         batches = self.data.batches(self.data.test, self.batch_size)
         steps = -(-self.data.test.size // self.batch_size)
-        bar = console.progress_bar(steps, description, "batch")
+        bar = progress.bar(steps, description, "batch")
         with bar, self.data.naming_unreadable():
             return scoring.Scorer(model, batches, self.distribution).count(
                 on_batch=bar.update

@@ -10,36 +10,6 @@ from absl import logging
 from eagleeye_tf import errors
 
 
-def progress_bar(total, description, unit, initial=0):
-    """A tqdm bar with an ETA, on the terminal's error stream.
-
-    Where that is a file, a line every ten seconds is enough.
-    """
-    return _Bar(
-        total=total,
-        desc=description,
-        unit=unit,
-        initial=initial,
-        dynamic_ncols=True,
-        smoothing=0.1,
-        mininterval=0.1 if sys.stderr.isatty() else 10,
-        delay=0.5,  # What fails at once shows its error alone.
-    )
-
-
-class _Bar(tqdm.tqdm):
-    """Shows how it ended, even if that was before it showed anything."""
-
-    def go_on_from(self, done):
-        """Work of an earlier run does not count as done at this one's speed."""
-        self.n = self.initial = self.last_print_n = done
-
-    def close(self):
-        if self.n:
-            self.delay = 0
-        super().close()
-
-
 def say(text):
     """Prints a line for the user, clear of progress bars."""
     tqdm.tqdm.write(text, file=sys.stdout)

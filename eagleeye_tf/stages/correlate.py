@@ -11,6 +11,7 @@ import shutil
 from absl import flags
 
 from eagleeye_tf import errors
+from eagleeye_tf import progress
 from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import json_log
@@ -97,7 +98,7 @@ def _score(job, pruner, calibration, settings, log):
     ]
     proposals = algorithm.suggest(count)
     total = len(proposals) * len(rungs)
-    bar = console.progress_bar(total, "Scoring", "evaluation")
+    bar = progress.bar(total, "Scoring", "evaluation")
     with bar:
         racing.run(proposals, evaluator, rungs, log, lambda _: bar.update())
     return rungs

@@ -4,6 +4,7 @@ import numpy as np
 from absl import flags
 
 from eagleeye_tf import errors
+from eagleeye_tf import progress
 from eagleeye_tf.candidates import constraints as constraints_lib
 from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import evaluators
@@ -123,7 +124,7 @@ def _show_sensitivity(job, pruner, ratios):
         **job.split(),
     }
     log = log_lib.SearchLog(directory / "sensitivity.jsonl", identity)
-    bar = console.progress_bar(len(cuts), "Sensitivity", "cut")
+    bar = progress.bar(len(cuts), "Sensitivity", "cut")
     with bar, log:
         rungs = racing.full(len(cuts), evaluator)
         found = racing.run(

@@ -6,6 +6,7 @@ import numpy as np
 from absl import flags
 
 from eagleeye_tf import errors
+from eagleeye_tf import progress
 from eagleeye_tf import quiet
 from eagleeye_tf.deployment import formats
 from eagleeye_tf.deployment import latency
@@ -80,7 +81,7 @@ def _measured(job, networks, images):
     """One record for each file, of whole and pruned network."""
     names = list(networks["full"])
     total = len(names) * (len(networks) + len(_THREADS))
-    bar = console.progress_bar(total, "Measuring", "measurement")
+    bar = progress.bar(total, "Measuring", "measurement")
     records = []
     some = images[: job.batch_size].astype(np.float32)
     with bar:

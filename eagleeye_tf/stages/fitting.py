@@ -7,8 +7,8 @@ import functools
 from absl import flags
 
 from eagleeye_tf import locks
+from eagleeye_tf import progress
 from eagleeye_tf.candidates import adaptive_bn
-from eagleeye_tf.stages import console
 from eagleeye_tf.stages import summaries
 from eagleeye_tf.stages import workdir
 from eagleeye_tf.training import loop
@@ -79,7 +79,7 @@ def fit(model, job, settings, directory, description, teacher=None):
     """
     data = job.data
     steps = data.train.size // settings.batch_size
-    bar = console.progress_bar(settings.epochs * steps, description, "step")
+    bar = progress.bar(settings.epochs * steps, description, "step")
 
     told = summaries.Summaries(job, directory)
     told.settings(dataclasses.asdict(settings))

@@ -2,11 +2,11 @@
 
 from absl import flags
 
+from eagleeye_tf import progress
 from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import latency as latency_lib
 from eagleeye_tf.candidates import settings as settings_lib
 from eagleeye_tf.deployment import latency as stopwatch
-from eagleeye_tf.stages import console
 
 _DEFAULTS = settings_lib.SearchSettings()
 # int8 looks at images, for its ranges alone: of those any few will do.
@@ -85,7 +85,7 @@ def latencies(job, model, settings):
         return None
     images, _ = job.data.arrays(job.data.calibration)
     watch = stopwatch.Stopwatch(_FORMAT.value, _THREADS.value, images[:_IMAGES])
-    bar = console.progress_bar(None, "Measuring latency", "network")
+    bar = progress.bar(None, "Measuring latency", "network")
 
     def on_measurement(done, total):
         if not bar.n:

@@ -1,7 +1,7 @@
 """Stage: scores pruning strategies that meet a budget, without training any."""
 
 import dataclasses
-import operator
+import itertools
 import sys
 
 import tensorflow as tf
@@ -190,35 +190,22 @@ def _search(job, has_cluster=False):
     data = job.data
     calibration = data.arrays(data.calibration)
     examples = data.arrays(data.sub_validation)
-    bar = console.progress_bar(None, "Search", "evaluation")
-    best, told = [], None
+    on_evaluation = None
     if cluster is None:  # Connecting to one takes all resources away.
         told = summaries.Summaries(job, job.workdir / "search")
         told.settings(settings.identity())
-
-    def on_evaluation(candidate, evaluations):
-        bar.total = evaluations
-        key = operator.attrgetter("seen", "known_score")
-        best[:] = [max([*best, candidate], key=key)]
-        bar.set_postfix(best=f"{best[0].known_score:.2%}", refresh=False)
-        bar.update()
-        if told:
-            values = {"score": candidate.known_score}
-            values["best_score"] = best[0].known_score
-            told.scalars(bar.n, values)
-
-    with bar:
-        result = engine.search(
-            model,
-            calibration,
-            examples,
-            settings,
-            job.workdir / "search" / "log.jsonl",
-            job.distribution,
-            on_evaluation,
-            cluster,
-            latencies,
-        )
+        on_evaluation = _teller(told)
+    result = engine.search(
+        model,
+        calibration,
+        examples,
+        settings,
+        job.workdir / "search" / "log.jsonl",
+        job.distribution,
+        on_evaluation,
+        cluster,
+        latencies,
+    )
     if result.torn:
         console.say(
             f"The log's last line was not whole ({result.torn} bytes); what "
@@ -234,6 +221,20 @@ def _search(job, has_cluster=False):
     }
     workdir.write_json(job.workdir / "search" / "result.json", summary)
     return result
+
+
+def _teller(told):
+    """What writes summaries of candidates as they come."""
+    numbers = itertools.count(1)
+
+    def on_evaluation(candidate, best):
+        scores = {
+            "score": candidate.known_score,
+            "best_score": best.known_score,
+        }
+        told.scalars(next(numbers), scores)
+
+    return on_evaluation
 
 
 def in_words(result):

@@ -4,6 +4,7 @@ import numpy as np
 from absl import flags
 
 from eagleeye_tf import errors
+from eagleeye_tf import progress
 from eagleeye_tf.pruning import channel_graph
 from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.pruning import verification
@@ -27,7 +28,7 @@ def main():
     )
     generator = np.random.default_rng(settings.seed)
     rows, failures = [], []
-    bar = console.progress_bar(_NUM_STRATEGIES.value, "Verify", "strategy")
+    bar = progress.bar(_NUM_STRATEGIES.value, "Verify", "strategy")
     with bar:
         for number in range(1, 1 + _NUM_STRATEGIES.value):
             ratios = {

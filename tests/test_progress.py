@@ -1,8 +1,8 @@
-from eagleeye_tf.stages import console
+from eagleeye_tf import progress
 
 
 def test_work_of_an_earlier_run_is_not_taken_for_speed(monkeypatch):
-    bar = console.progress_bar(1000, "Steps", "step")
+    bar = progress.bar(1000, "Steps", "step")
     clock = bar.start_t
     monkeypatch.setattr(bar, "_time", lambda: clock)
     bar.mininterval, bar.delay = 0, 0

@@ -1,0 +1,35 @@
+"""Progress bars with an ETA."""
+
+import sys
+
+import tqdm
+
+
+def bar(total, description, unit):
+    """A tqdm bar with an ETA, on the terminal's error stream.
+
+    Where that is a file, a line every ten seconds is enough.
+    """
+    is_watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    return _Bar(
+        total=total,
+        desc=description,
+        unit=unit,
+        dynamic_ncols=True,
+        smoothing=0.1,
+        mininterval=0.1 if is_watched else 10,
+        delay=0.5,  # What fails at once shows its error alone.
+    )
+
+
+class _Bar(tqdm.tqdm):
+    """Shows how it ended, even if that was before it showed anything."""
+
+    def go_on_from(self, done):
+        """Work of an earlier run does not count as done at this one's speed."""
+        self.n = self.initial = self.last_print_n = done
+
+    def close(self):
+        if self.n:
+            self.delay = 0
+        super().close()

@@ -1,0 +1,172 @@
+"""Fine-tuning from Python, compared with SGD worked out in NumPy."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import toys
+from sklearn import datasets
+from test_loop import FEATURES
+from test_loop import LABELS
+from test_loop import batches
+from test_loop import by_hand
+from test_loop import linear
+
+import eagleeye_tf as ee
+
+SETTINGS = ee.TrainingSettings(
+    epochs=3,
+    learning_rate=0.5,
+    schedule="constant",
+    weight_decay=0.01,
+    label_smoothing=0.1,
+    batch_size=8,
+)
+
+
+class Shuffled(keras.utils.PyDataset):
+    """Other batches in each epoch, those of `test_loop.batches`."""
+
+    def __init__(self):
+        super().__init__()
+        self.on_epoch_end()
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return self._batches[index]
+
+    def on_epoch_end(self):
+        self._epoch = getattr(self, "_epoch", -1) + 1
+        self._batches = list(batches(self._epoch).as_numpy_iterator())
+
+
+def test_py_dataset_by_hand():
+    model = linear()
+    kernel, bias, losses = by_hand(model, epochs=3)
+    epochs = ee.finetune(model, Shuffled(), SETTINGS, verbose=False)
+    np.testing.assert_allclose(model.get_weights()[0], kernel, rtol=1e-4)
+    np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["tf.data", "list", "unknown length"])
+def test_batches_as_they_come(kind, monkeypatch):
+    first = batches(0)
+    sources = {
+        "tf.data": first,
+        "list": list(first.as_numpy_iterator()),
+        "unknown length": first.filter(lambda *_: True),
+    }
+    monkeypatch.setattr("test_loop.batches", lambda epoch: first)
+    model = linear()
+    kernel, _, losses = by_hand(model, epochs=3)
+    epochs = ee.finetune(model, sources[kind], SETTINGS, verbose=False)
+    np.testing.assert_allclose(model.get_weights()[0], kernel, rtol=1e-4)
+    np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=1e-4)
+
+
+def test_arrays_are_seen_once_an_epoch_in_another_order():
+    seen = []
+
+    class Spy(keras.layers.Layer):
+        def call(self, x):
+            tf.py_function(lambda x: seen.append(x.numpy()), [x], [])
+            return x
+
+    x = keras.Input((5,))
+    model = keras.Model(x, keras.layers.Dense(2)(Spy()(x)))
+    ee.finetune(model, (FEATURES, LABELS), SETTINGS, verbose=False)
+    rows = np.concatenate(seen[-9:])  # Before that, a look at the outputs.
+    assert rows.shape == (72, 5)
+    orders = rows.reshape(3, 24, 5)
+    for order in orders:
+        np.testing.assert_array_equal(
+            np.sort(order, axis=0), np.sort(FEATURES, axis=0)
+        )
+    assert (orders[0] != orders[1]).any() and (orders[1] != orders[2]).any()
+
+
+def test_goes_on_where_it_was_killed(tmp_path):
+    class Killed(Exception):
+        pass
+
+    class Deadly(Shuffled):
+        def __getitem__(self, index):
+            if self._epoch == 1 and index == 2:
+                raise Killed
+            return super().__getitem__(index)
+
+    model = linear()
+    with pytest.raises(Exception, match="Killed"):
+        ee.finetune(model, Deadly(), SETTINGS, None, None, tmp_path)
+    again = linear()
+    shuffled = Shuffled()
+    shuffled.on_epoch_end()  # In its second epoch.
+    epochs = ee.finetune(again, shuffled, SETTINGS, None, None, tmp_path)
+    kernel, _, losses = by_hand(linear(), epochs=3)
+    np.testing.assert_allclose(again.get_weights()[0], kernel, rtol=1e-4)
+    np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    images, labels = datasets.load_digits(return_X_y=True)
+    images = np.repeat(16 * images.reshape(-1, 8, 8, 1), 3, axis=-1)
+    return images.astype(np.float32), labels
+
+
+def test_search_and_finetune_in_a_notebook(digits):
+    """The example of the README, on real digits."""
+    images, labels = digits
+    images, labels = images[:1440], labels[:1440]
+    held_out = digits[0][1440:], digits[1][1440:]
+    model = toys.chain(channels=(16, 32, 32), classes=10)
+    settings = ee.TrainingSettings(epochs=12, learning_rate=0.05, batch_size=48)
+    before = ee.finetune(model, (images, labels), settings, held_out)
+    assert before[-1].correct > 0.85 * before[-1].total == 0.85 * 357
+
+    result = ee.search(
+        model,
+        (images[:256], labels[:256]),
+        (images[256:768], labels[256:768]),
+        ee.SearchSettings(macs=0.5, tolerance=0.02, num_candidates=20),
+    )
+    smaller = result.build()
+    after = ee.finetune(
+        smaller,
+        tf.data.Dataset.from_tensor_slices((images, labels))
+        .shuffle(1440, seed=0)
+        .batch(48),
+        ee.TrainingSettings(
+            epochs=4, learning_rate=0.02, distillation_weight=0.5
+        ),
+        validation=held_out,
+        teacher=model,
+    )
+    answers = toys.outputs(smaller, held_out[0]).argmax(1)
+    assert after[-1].correct == (answers == held_out[1]).sum()
+    assert after[-1].correct > before[-1].correct - 0.05 * 357
+    assert smaller.count_params() < 0.8 * model.count_params()
+
+
+@pytest.mark.parametrize(
+    ("examples", "told"),
+    [
+        (tf.data.Dataset.from_tensors((FEATURES, LABELS)).repeat(), "take"),
+        ([], "no training examples"),
+        ([(FEATURES, LABELS + 7)], "Labels must lie in"),
+        ([(FEATURES, LABELS[:5])], "one whole number for each image"),
+        ([FEATURES], "Received a ndarray"),
+        ([(FEATURES, LABELS.astype(float))], "whole numbers"),
+    ],
+)
+def test_examples_that_are_none(examples, told):
+    with pytest.raises(ee.InputError, match=told):
+        ee.finetune(linear(), examples, SETTINGS)
+
+
+def test_distillation_needs_a_teacher():
+    settings = ee.TrainingSettings(distillation_weight=0.5)
+    with pytest.raises(ee.InputError, match="needs a teacher"):
+        ee.finetune(linear(), (FEATURES, LABELS), settings)
