@@ -10,6 +10,7 @@ it was.
 
 from absl import flags
 
+from eagleeye_tf import files
 from eagleeye_tf import quiet  # noqa: F401  (before TensorFlow)
 from eagleeye_tf.reporting import report as reporting
 from eagleeye_tf.stages import common
@@ -18,18 +19,22 @@ from eagleeye_tf.stages import evaluate
 from eagleeye_tf.stages import export
 from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import fitting
+from eagleeye_tf.stages import latency
 from eagleeye_tf.stages import report
 from eagleeye_tf.stages import search
 from eagleeye_tf.stages import train
-from eagleeye_tf.stages import workdir
 
-for _module in (common, fitting, train, search, finetune, export):
+for _module in (common, fitting, train, search, latency, finetune, export):
     flags.adopt_module_key_flags(_module)
 
 
 def main():
     job = common.open_job()
-    search.search_settings()  # Wrong flags are told before any training.
+    # Wrong flags are told before any training.
+    search.search_settings()
+    finetune.training_settings(job)
+    if not job.has_file():
+        train.training_settings(job)
     if not job.has_file():
         train.train(job)
     found = search.search(job)
@@ -41,7 +46,7 @@ def main():
         "full": evaluate.evaluate_model(job, job.trained_path(), "Test, full"),
         "pruned": evaluate.evaluate_model(job, winner, "Test, pruned"),
     }
-    workdir.write_json(job.workdir / "evaluation.json", evaluation)
+    files.write_json(job.workdir / "evaluation.json", evaluation)
     console.say(f"\n{reporting.outcome(evaluation)}\n")
     console.say(f"Report:     {report.write(job.workdir)}")
     console.say(f"SavedModel: {job.workdir / 'export' / 'saved_model'}")

@@ -1,9 +1,13 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and tied to their settings."""
 
 import contextlib
+import json
 import os
 import pathlib
+import shutil
 import socket
+
+from eagleeye_tf import errors
 
 
 @contextlib.contextmanager
@@ -27,3 +31,78 @@ def replacing(path):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    """Writes a file; readers see the old content or the new one."""
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def write_json(path, value):
+    """Writes a JSON file like `write_text`."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path):
+    """Reads a JSON file; None if there is none.
+
+    Raises:
+        InputError: if it is not JSON.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise errors.InputError(
+            f"{str(path)!r} is damaged ({error}): remove it to do its stage "
+            "again."
+        ) from error
+
+
+def save_model(model, path):
+    """Saves a `.keras` file; an older one is replaced once it is whole."""
+    with replacing(path) as temporary:
+        model.save(temporary)
+
+
+def copy(source, path):
+    """Copies a file; an older copy is replaced once the new one is whole."""
+    path = pathlib.Path(path)
+    if path.exists() and path.samefile(source):
+        return
+    with replacing(path) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def claim(directory, settings):
+    """Ties a folder to the settings that its files were made with.
+
+    Args:
+        directory: made if it does not exist.
+        settings: dict of plain values.
+
+    Raises:
+        InputError: if the folder was made with other settings.
+    """
+    path = pathlib.Path(directory) / "settings.json"
+    settings = json.loads(json.dumps(settings))
+    known = read_json(path)
+    if known is None:
+        write_json(path, settings)
+        known = read_json(path)  # Perhaps another process was first.
+    require_same(directory, known, settings, {*known, *settings})
+
+
+def require_same(directory, known, settings, keys):
+    """Raises InputError if two dicts of settings differ in one of `keys`."""
+    for key in sorted(keys):
+        if known.get(key) != settings.get(key):
+            raise errors.InputError(
+                f"{str(directory)!r} was made with {key}={known.get(key)!r}, "
+                f"now it is {settings.get(key)!r}. Use the same settings to "
+                "continue, remove the folder to start again, or choose "
+                "another workdir."
+            )

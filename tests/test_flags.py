@@ -2,6 +2,8 @@
 
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 from absl import flags
@@ -70,6 +72,30 @@ def test_hyperparameters_of_the_paper(
     assert settings.num_candidates == candidates
     values = flags.FLAGS
     assert (values.epochs, values.learning_rate) == (epochs, rate)
+
+
+# In a process of its own: a program's module takes the place of the function
+# of its name.
+_UNSEEN = """
+import importlib, pathlib
+from absl import flags
+import eagleeye_tf
+
+shown = set()
+for path in pathlib.Path(eagleeye_tf.__file__).parent.glob("*.py"):
+    if "adopt_module_key_flags" in path.read_text():
+        name = f"eagleeye_tf.{path.stem}"
+        importlib.import_module(name)
+        shown |= {f.name for f in flags.FLAGS.get_key_flags_for_module(name)}
+for module, defined in flags.FLAGS.flags_by_module_dict().items():
+    if module.startswith("eagleeye_tf.stages"):
+        print(*({flag.name for flag in defined} - shown))
+"""
+
+
+def test_every_flag_is_in_the_help_of_a_program():
+    told = subprocess.check_output([sys.executable, "-c", _UNSEEN], text=True)
+    assert told.split() == []
 
 
 def test_unknown_flag_in_a_recipe_is_noticed(tmp_path, parsed):

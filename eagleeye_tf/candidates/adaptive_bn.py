@@ -78,7 +78,9 @@ class MovingAverage:
         self.count += count
 
 
-def adapt_batch_norm(model, images, batch_size=128, distribution=None):
+def adapt_batch_norm(
+    model, images, batch_size=128, distribution=None, new_moments=Moments
+):
     """Re-estimates the BatchNormalization statistics of a model, in place.
 
     BN layers run in training mode and everything else as in inference
@@ -93,6 +95,8 @@ def adapt_batch_norm(model, images, batch_size=128, distribution=None):
         batch_size: examples per batch, for arrays; with several replicas
             they share each batch.
         distribution: a `tf.distribute.Strategy`; None for the current one.
+        new_moments: function without arguments that makes what collects the
+            statistics of a layer: a `Moments` or a `MovingAverage`.
 
     Returns:
         `model`. Unchanged if it has no BatchNormalization.
@@ -105,7 +109,7 @@ def adapt_batch_norm(model, images, batch_size=128, distribution=None):
         return model
     with distribution.scope():
         copy = rebuild.with_batch_statistics(model)
-    moments = {path: Moments() for path in batch_norm_layers(copy)}
+    moments = {path: new_moments() for path in batch_norm_layers(copy)}
     batches = batches_lib.without_labels(
         batches_lib.of_images(images, batch_size)
     )

@@ -105,5 +105,11 @@ def fingerprint(*arrays):
     return digest.hexdigest()
 
 
+def model_fingerprint(model):
+    """SHA-256 over the architecture and the weights of a model, as hex."""
+    config = np.frombuffer(model.to_json().encode(), np.uint8)
+    return fingerprint(config, *model.get_weights())
+
+
 def _first(batch, *_):
     return batch[0] if isinstance(batch, (tuple, list)) else batch

@@ -39,10 +39,16 @@ class Constraint:
         beyond = costs[self.metric] - self.target
         return np.maximum(beyond, 0) if self.is_limit else np.abs(beyond)
 
+    @property
+    def tolerance_name(self):
+        """The setting that says how near is near enough."""
+        is_latency = self.metric == LATENCY
+        return "latency_tolerance" if is_latency else "tolerance"
+
     def describe(self):
         """E.g. "50 % ± 0.5 % of 46,354,432 macs"."""
         share = f"{self.target / self.full:.4%}"
-        whole = f"{_shown(self.full)} {self.metric}"
+        whole = f"{shown(self.full)} {self.metric}"
         if self.is_limit:
             return f"at most {share} of {whole}"
         return f"{share} ± {self.tolerance / self.full:.4%} of {whole}"
@@ -135,7 +141,8 @@ def _rounding(full):
     return 0.5 if isinstance(full, int) else 0.0
 
 
-def _shown(amount):
+def shown(amount):
+    """A cost for a message: whole units, or milliseconds."""
     return f"{amount:,}" if isinstance(amount, int) else f"{amount:.3g}"
 
 
@@ -195,7 +202,7 @@ def check_reachable(constraints, cost_model, groups, settings):
             f"No strategy meets {constraint.describe()}: with ratios from "
             f"{settings.min_ratio} to {settings.max_ratio} this network can "
             f"have {low / constraint.full:.2%} to "
-            f"{high / constraint.full:.2%} ({_shown(low)} to "
-            f"{_shown(high)}). Choose a "
+            f"{high / constraint.full:.2%} ({shown(low)} to "
+            f"{shown(high)}). Choose a "
             f"budget in that range, or {out}."
         )

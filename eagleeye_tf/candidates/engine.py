@@ -36,7 +36,7 @@ class SearchResult:
         torn: bytes of a last line of the log that was not whole, as a killed
             search leaves it; what it told of was evaluated again.
         calibration: the images that re-estimated BN statistics, an array.
-        batch_size: images per batch in that.
+        settings: the `SearchSettings`.
         has_batch_norm: False if there was nothing to adapt, so that scores
             are vanilla ones.
         latency_model: the `latency.LatencyModel` if there was a budget in
@@ -44,6 +44,8 @@ class SearchResult:
         measured: `{index: milliseconds}` of the candidates that were measured
             after the search. Those that meet the budget come first in
             `candidates`, those that miss it last among the finalists.
+        winners: the candidates that are known to meet all budgets, best
+            first: all finalists, or those that were measured and meet it.
     """
 
     candidates: tuple
@@ -52,11 +54,16 @@ class SearchResult:
     pruner: rebuild.Pruner
     model_fingerprint: str
     calibration: np.ndarray
-    batch_size: int
+    settings: settings_lib.SearchSettings
     has_batch_norm: bool
     torn: int = 0
     latency_model: object = None
     measured: dict = dataclasses.field(default_factory=dict)
+    winners: tuple = ()
+
+    def __post_init__(self):
+        if not self.winners:
+            object.__setattr__(self, "winners", self.finalists)
 
     @property
     def finalists(self):
@@ -81,7 +88,10 @@ class SearchResult:
         model = self.pruner.prune((candidate or self.best).strategy)
         if adapt and self.has_batch_norm:
             adaptive_bn.adapt_batch_norm(
-                model, self.calibration, self.batch_size
+                model,
+                self.calibration,
+                self.settings.batch_size,
+                new_moments=_moments(self.settings),
             )
         return model
 
@@ -131,7 +141,10 @@ def search(
     """
     settings = settings or settings_lib.SearchSettings()
     graph = _prunable(model)
-    cost_model = latencies.model if latencies else None
+    cost_model = None
+    if latencies and settings.has_latency_budget:
+        _require_same_network(model, latencies)
+        cost_model = latencies.fit(settings)
     algorithm = make_algorithm(graph, settings, cost_model)
     calibration = batches_lib.with_or_without_labels(calibration)
     pruner = make_pruner(model, settings, calibration, graph)
@@ -146,7 +159,7 @@ def search(
         new_moments=_moments(settings),
     )
     identity = {
-        "model": model_fingerprint(model),
+        "model": batches_lib.model_fingerprint(model),
         "calibration_set": batches_lib.fingerprint(*calibration),
         "sub_validation_set": batches_lib.fingerprint(*examples),
         **settings.identity(),
@@ -187,13 +200,21 @@ def search(
         pruner=pruner,
         model_fingerprint=identity["model"],
         calibration=calibration[0],
-        batch_size=settings.batch_size,
+        settings=settings,
         has_batch_norm=evaluator.has_batch_norm,
         torn=log.torn if log else 0,
     )
-    if latencies is None or cluster is not None:
+    if cost_model is None or cluster is not None:
         return result
-    return _confirmed(result, latencies)
+    return _confirmed(result, latencies, settings)
+
+
+def _require_same_network(model, latencies):
+    if latencies.model_fingerprint != batches_lib.model_fingerprint(model):
+        raise errors.InputError(
+            "Latencies belong to one network. Received: those of another one "
+            f"than {model.name!r}."
+        )
 
 
 class _Progress:
@@ -225,16 +246,17 @@ class _Progress:
             self._on_evaluation(candidate, self._best)
 
 
-def _confirmed(result, latencies):
+def _confirmed(result, latencies, settings):
     """The result with its finalists in the order that their latency gives."""
-    met, missed, measured = latencies.confirm(result.finalists)
+    met, missed, measured = latencies.confirm(result.finalists, settings)
     left = [c for c in result.candidates if c.index not in measured]
     finalists = [c for c in left if c.seen == result.best.seen]
     return dataclasses.replace(
         result,
         candidates=(*met, *finalists, *missed, *left[len(finalists) :]),
-        latency_model=latencies.model,
+        latency_model=latencies.fit(settings),
         measured=measured,
+        winners=tuple(met),
     )
 
 
@@ -265,12 +287,6 @@ def make_pruner(model, settings, calibration, graph=None):
     )
 
 
-def model_fingerprint(model):
-    """SHA-256 over the architecture and the weights of a model, as hex."""
-    config = np.frombuffer(model.to_json().encode(), np.uint8)
-    return batches_lib.fingerprint(config, *model.get_weights())
-
-
 def make_algorithm(graph, settings, cost_model=None):
     """Where the strategies of a search come from.
 
@@ -288,8 +304,9 @@ def make_algorithm(graph, settings, cost_model=None):
     """
     if settings.has_latency_budget and cost_model is None:
         raise errors.InputError(
-            "A budget in latency has to be measured: that is what "
-            "eagleeye_tf.search does, or ee.search(…, latencies=…)."
+            "A budget in latency has to be measured, which is done by "
+            "eagleeye_tf.search and ee.search(…, latencies=…) alone. Received: "
+            f"{settings.latency_budget}. Give a budget in macs or params."
         )
     cost_model = cost_model or CostModel(graph)
     constraints = constraints_lib.wanted(settings, cost_model)

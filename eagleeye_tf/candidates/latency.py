@@ -7,7 +7,6 @@ they consist of is fitted, and the best candidates are measured in the end.
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import json
 
@@ -15,15 +14,18 @@ import numpy as np
 from sklearn import linear_model
 
 from eagleeye_tf import errors
+from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import constraints as constraints_lib
 from eagleeye_tf.candidates import json_log
 from eagleeye_tf.candidates import sampling
 from eagleeye_tf.pruning import cost
 from eagleeye_tf.pruning import rebuild
+from eagleeye_tf.pruning import strategy as strategy_lib
 
 METRIC = constraints_lib.LATENCY
 # Networks that are measured side by side with the whole one.
 _TOGETHER = 8
+_CONFIRMED = 8  # candidates that are known to meet the budget
 _NEAR_BUDGET = 0.4  # share of the measurements
 # Tells the generator apart from those of the search algorithms.
 _STREAM = 11
@@ -37,13 +39,11 @@ class Measurement:
     """What one network took.
 
     Attributes:
-        index: its number, from 0; that of a candidate, if it is one.
         kept: kept channels of each group.
         milliseconds: of one image.
         full_milliseconds: of the whole network, measured side by side.
     """
 
-    index: int
     kept: tuple
     milliseconds: float
     full_milliseconds: float
@@ -54,10 +54,27 @@ class Measurement:
         return self.milliseconds / self.full_milliseconds
 
 
-class MeasurementLog(json_log.RecordLog):
-    """Measurements, so that none is made twice."""
+class MeasurementLog(json_log.JsonLog):
+    """Measurements, so that none is made twice.
 
-    schema, what, kind = 1, "latency measurement", Measurement
+    Attributes:
+        known: `{kept: Measurement}`.
+    """
+
+    schema, what = 1, "latency measurement"
+
+    def __init__(self, path, identity):
+        super().__init__(path, identity)
+        self.known = {}
+
+    def append(self, measurement):
+        """Writes a measurement; it is on disk when this returns."""
+        self.write(dataclasses.asdict(measurement))
+        self.known[measurement.kept] = measurement
+
+    def accept(self, record):
+        found = Measurement(**{**record, "kept": tuple(record["kept"])})
+        self.known[found.kept] = found
 
 
 class LatencyModel:
@@ -129,68 +146,75 @@ class LatencyModel:
 
 
 class Latencies:
-    """Measures networks, and remembers.
+    """Measures pruned versions of a network, and remembers.
 
     Args:
         model: the whole `keras.Model`.
-        settings: `SearchSettings`.
-        measure: function from a list of `keras.Model` to the milliseconds
-            that an image takes in each, measured side by side; see
+        stopwatch: function from a list of `keras.Model` to the milliseconds
+            that an image takes in each, measured side by side, with a method
+            `describe` that tells how, as a dict of plain values. See
             `deployment.latency.Stopwatch`.
-        log_path: file to log measurements to, and to continue from; those
-            of candidates go to one beside it. None for none.
-        identity: dict of what the measurements belong to, for the log.
+        log_path: file to log measurements to, and to take them from; None
+            for none.
         on_measurement: function of (measurements done, in all), or None.
+
+    Attributes:
+        model_fingerprint: of the whole network.
+
+    Raises:
+        InputError: for a model that cannot be pruned.
     """
 
-    def __init__(
-        self,
-        model,
-        settings,
-        measure,
-        log_path=None,
-        identity=None,
-        on_measurement=None,
-    ):
-        self._pruner = rebuild.Pruner(model, round_to=settings.round_to)
-        self._settings = settings
-        self._measure = measure
+    def __init__(self, model, stopwatch, log_path=None, on_measurement=None):
+        self._pruner = rebuild.Pruner(model)
+        self._cost_model = cost.CostModel(self._pruner.graph)
+        self._stopwatch = stopwatch
         self._log_path = log_path
-        self._identity = identity
         self._on_measurement = on_measurement or (lambda done, total: None)
+        self.model_fingerprint = batches_lib.model_fingerprint(model)
+        self._fitted = {}
+        self._memory = _Memory()
 
-    @functools.cached_property
-    def model(self):
-        """The `LatencyModel`, after measurements where they are not made yet.
+    def fit(self, settings):
+        """Measures networks all over the range of ratios and near the budget.
 
-        They lie all over the range of ratios, and near the budget.
+        Args:
+            settings: `SearchSettings`.
+
+        Returns:
+            A `LatencyModel`.
 
         Raises:
-            InputError: if the log belongs to something else.
+            InputError: if no strategy meets the constraints, or the log
+                belongs to something else.
         """
-        groups = self._pruner.graph.groups
-        cost_model = cost.CostModel(self._pruner.graph)
-        sizes = [group.size for group in groups]
-        total = self._settings.latency_measurements
-        near = round(_NEAR_BUDGET * total)
-        with self._open(self._log_path) as known:
-            spread = self._spread(cost_model, total - near)
-            found = self._measured(spread, known, total)
-            first = LatencyModel(cost_model, sizes, found)
-            proposals = self._near(first, near, cost_model)
-            proposals = [
-                dataclasses.replace(proposal, index=len(spread) + number)
-                for number, proposal in enumerate(proposals)
-            ]
-            found += self._measured(proposals, known, total)
-        return LatencyModel(cost_model, sizes, found)
+        if settings not in self._fitted:
+            self._fitted[settings] = self._fit(settings)
+        return self._fitted[settings]
 
-    def confirm(self, candidates, wanted=4):
+    def _fit(self, settings):
+        groups = self._pruner.graph.groups
+        sizes = [group.size for group in groups]
+        self._require_reachable(self._cost_model, settings)
+        total = settings.latency_measurements
+        near = round(_NEAR_BUDGET * total)
+        with self._open() as log:
+            found = self._measured(
+                self._spread(total - near, settings), log, total
+            )
+            first = LatencyModel(self._cost_model, sizes, found)
+            self._require_reachable(first, settings)
+            found += self._measured(
+                self._near(first, near, settings), log, total, len(found)
+            )
+        return LatencyModel(self._cost_model, sizes, found)
+
+    def confirm(self, candidates, settings):
         """Measures the best candidates until enough meet the budget.
 
         Args:
             candidates: sequence of `Candidate`, best first.
-            wanted: how many have to meet it.
+            settings: the `SearchSettings` they were found with.
 
         Returns:
             (candidates that meet it, best first; those that do not;
@@ -199,89 +223,120 @@ class Latencies:
         Raises:
             InputError: if none does.
         """
+        model = self.fit(settings)
         budgets = [
             constraint
-            for constraint in constraints_lib.wanted(self._settings, self.model)
+            for constraint in constraints_lib.wanted(settings, model)
             if constraint.metric == METRIC
         ]
         met, missed, milliseconds = [], [], {}
-        path = self._log_path and f"{self._log_path}.candidates"
-        with self._open(path) as known:
-            for first in range(0, len(candidates), wanted):
-                some = candidates[first : first + wanted]
-                for candidate, measurement in zip(
-                    some,
-                    self._measured(some, known, len(candidates)),
-                    strict=True,
-                ):
+        with self._open() as log:
+            for first in range(0, len(candidates), _TOGETHER):
+                some = candidates[first : first + _TOGETHER]
+                kept = [candidate.kept for candidate in some]
+                total = first + len(some)
+                measured = self._measured(kept, log, total, first)
+                for candidate, found in zip(some, measured, strict=True):
                     # The whole network sets the scale once for all.
-                    taken = measurement.share * self.model.full_ms
+                    taken = found.share * model.full_ms
                     milliseconds[candidate.index] = taken
                     costs = {METRIC: np.array([taken])}
                     meets = all(c.met_by(costs)[0] for c in budgets)
                     (met if meets else missed).append(candidate)
-                if len(met) >= wanted:
+                if len(met) >= _CONFIRMED:
                     break
         if not met:
-            wanted = " and ".join(c.describe() for c in budgets)
-            found = f"{min(milliseconds.values()):.3g} to "
-            found += f"{max(milliseconds.values()):.3g} ms"
-            raise errors.InputError(
-                f"None of the {len(missed)} best candidates meets {wanted}: "
-                f"they take {found}. Score more candidates, which goes on from "
-                "here, or start another search with a higher "
-                "latency_tolerance or more latency_measurements."
-            )
+            raise _nobody(budgets, milliseconds)
         return met, missed, milliseconds
 
-    def _measured(self, proposals, known, total):
-        """The `Measurement`s of proposals or candidates."""
-        waiting = [p for p in proposals if p.index not in known.records]
+    def _measured(self, kept, log, total, before=0):
+        """The `Measurement`s of networks: sequence of kept channels."""
+        waiting = [k for k in dict.fromkeys(kept) if k not in log.known]
+        done = before + len(kept) - len(waiting)
         while waiting:
-            self._on_measurement(len(known.records), total)
+            self._on_measurement(done, total)
             some, waiting = waiting[:_TOGETHER], waiting[_TOGETHER:]
-            models = [self._pruner.prune(p.strategy) for p in some]
-            full, *times = self._measure([self._pruner.graph.model, *models])
-            for proposal, time in zip(some, times, strict=True):
-                known.append(
-                    Measurement(proposal.index, list(proposal.kept), time, full)
-                )
-        self._on_measurement(len(known.records), total)
-        return [known.records[proposal.index] for proposal in proposals]
+            models = [self._build(k) for k in some]
+            full, *times = self._stopwatch([self._pruner.graph.model, *models])
+            for k, time in zip(some, times, strict=True):
+                log.append(Measurement(k, time, full))
+            done += len(some)
+        self._on_measurement(done, total)
+        return [log.known[k] for k in kept]
 
-    def _spread(self, cost_model, count):
-        """Proposals from all over the range, where random ones are few."""
-        s, groups = self._settings, self._pruner.graph.groups
-        generator = np.random.default_rng((s.seed, _STREAM))
+    def _build(self, kept):
+        groups = self._pruner.graph.groups
+        # Half a channel more survives any rounding of the product.
+        ratios = {
+            group.name: (group.size - k + 0.5) / group.size
+            for group, k in zip(groups, kept, strict=True)
+        }
+        return self._pruner.prune(ratios)
+
+    def _spread(self, count, settings):
+        """Kept channels from all over the range, where random ones are few."""
+        groups = self._pruner.graph.groups
+        generator = np.random.default_rng((settings.seed, _STREAM))
         levels = (np.arange(count) + 0.5) / count
         noise = generator.uniform(-0.25, 0.25, (count, len(groups)))
         places = np.clip(levels[:, np.newaxis] + noise, 0, 1)
-        ratios = s.min_ratio + (s.max_ratio - s.min_ratio) * places
-        block = sampling.meeting(ratios, groups, cost_model, (), s)
-        return list(block.proposals(groups))
+        return self._kept(places, settings)
 
-    def _near(self, model, count, cost_model):
-        """Random proposals that seem to meet the budget."""
-        s, groups = self._settings, self._pruner.graph.groups
-        budgets = constraints_lib.wanted(s, model)
-        try:
-            constraints_lib.check_reachable(budgets, model, groups, s)
-            algorithm = sampling.RandomSampling(groups, model, budgets, s)
-            return algorithm.suggest(count)
-        except errors.InputError:  # Says who has all measurements.
-            return self._spread(cost_model, count)
+    def _near(self, model, count, settings):
+        """Kept channels of strategies that seem to meet the budget."""
+        groups = self._pruner.graph.groups
+        if settings.algorithm == "uniform":  # There is but one such.
+            levels = np.linspace(0, 1, count)[:, np.newaxis]
+            return self._kept(levels + np.zeros(len(groups)), settings)
+        budgets = constraints_lib.wanted(settings, model)
+        algorithm = sampling.RandomSampling(groups, model, budgets, settings)
+        return [proposal.kept for proposal in algorithm.suggest(count)]
 
-    def _open(self, path):
-        if path is None:
-            return contextlib.nullcontext(_Memory())
-        return MeasurementLog(path, self._identity)
+    def _kept(self, places, settings):
+        """Places in the range of ratios -> list of kept channels."""
+        span = settings.max_ratio - settings.min_ratio
+        kept = strategy_lib.kept_channels(
+            settings.min_ratio + span * places,
+            self._pruner.graph.groups,
+            settings.round_to,
+        )
+        return [tuple(row) for row in kept.tolist()]
+
+    def _require_reachable(self, model, settings):
+        constraints_lib.check_reachable(
+            constraints_lib.wanted(settings, model),
+            model,
+            self._pruner.graph.groups,
+            settings,
+        )
+
+    def _open(self):
+        if self._log_path is None:
+            return contextlib.nullcontext(self._memory)
+        identity = {
+            "model": self.model_fingerprint,
+            **self._stopwatch.describe(),
+        }
+        return MeasurementLog(self._log_path, identity)
 
 
 class _Memory:
     """A log of nothing but this process."""
 
     def __init__(self):
-        self.records = {}
+        self.known = {}
 
-    def append(self, record):
-        self.records[record.index] = record
+    def append(self, measurement):
+        self.known[measurement.kept] = measurement
+
+
+def _nobody(budgets, milliseconds):
+    """The error to raise if all candidates that were measured miss them."""
+    wanted = " and ".join(constraint.describe() for constraint in budgets)
+    low, high = min(milliseconds.values()), max(milliseconds.values())
+    return errors.InputError(
+        f"None of the {len(milliseconds)} candidates that came to the end "
+        f"takes {wanted}: measured, they take {low:.3g} to {high:.3g} ms. "
+        "Search once more with a higher latency_tolerance, or with "
+        'evaluation="full", where all candidates come to the end.'
+    )

@@ -10,6 +10,7 @@ import itertools
 import numpy as np
 
 from eagleeye_tf import errors
+from eagleeye_tf.candidates import constraints as constraints_lib
 from eagleeye_tf.pruning import strategy as strategy_lib
 from eagleeye_tf.pruning.cost import CostModel
 
@@ -195,11 +196,12 @@ def exhausted(drawn, constraints, settings, found):
         found: number of networks found before.
     """
     wanted = " and ".join(c.describe() for c in constraints)
+    names = " or ".join(sorted({c.tolerance_name for c in constraints}))
     return errors.InputError(
         f"{drawn:,} strategies in a row with ratios from "
         f"{settings.min_ratio} to {settings.max_ratio} gave no new network "
         f"with {wanted or 'no constraint'}; {found} were found before. Ask "
-        "for fewer candidates, raise tolerance, or move "
+        f"for fewer candidates, raise {names or 'tolerance'}, or move "
         "min_ratio/max_ratio so that the budget lies in their middle."
     )
 
@@ -216,8 +218,8 @@ class UniformSampling(SearchAlgorithm):
         """Returns the one proposal; see `RandomSampling.suggest`.
 
         Raises:
-            InputError: if more than one is asked for, no constraint says
-                what to reach, or the ratio does not meet it.
+            InputError: if more than one is asked for, or it does not meet
+                the constraints.
         """
         groups, settings = self._groups, self._settings
         constraints = self._constraints
@@ -225,11 +227,6 @@ class UniformSampling(SearchAlgorithm):
             raise errors.InputError(
                 "Uniform pruning has one strategy for a budget. Received: "
                 f"num_candidates={count + self.drawn}; ask for 1."
-            )
-        if all(constraint.is_limit for constraint in constraints):
-            raise errors.InputError(
-                "Uniform pruning needs a budget to derive its ratio from: "
-                "give macs, params or activation_memory."
             )
         sizes = np.array([group.size for group in groups])
         golden = (np.sqrt(5) - 1) / 2
@@ -249,8 +246,9 @@ class UniformSampling(SearchAlgorithm):
                 reached = costs[constraint.metric][row]
                 raise errors.InputError(
                     f"Uniform pruning comes no nearer to "
-                    f"{constraint.describe()} than {reached:,}: raise "
-                    "tolerance."
+                    f"{constraint.describe()} than "
+                    f"{constraints_lib.shown(reached.item())}: raise "
+                    f"{constraint.tolerance_name}."
                 )
         self.drawn = 1
         best = ratios[row : row + 1]

@@ -13,6 +13,9 @@ CHOICES = {
 }
 
 
+_METRICS = ("macs", "params", "activation_memory", "latency", "latency_ms")
+_BUDGETS = (*_METRICS, *(f"max_{metric}" for metric in _METRICS))
+_LATENCIES = ("latency", "latency_ms", "max_latency", "max_latency_ms")
 _LEAST = {"num_candidates": 1, "batch_size": 1, "latency_measurements": 8}
 
 
@@ -22,7 +25,8 @@ class SearchSettings:
 
     Attributes:
         macs: MACs that should be left: a share in (0, 1] of the network's
-            own, or an absolute number; None for any.
+            own, or an absolute number; None for any, but for 0.5 if there is
+            no other budget. With a tolerance of 1 the budget 1 is none.
         params: the same for parameters.
         activation_memory: the same for bytes of activation memory.
         max_macs: MACs that may be left at most, given like `macs`; None for
@@ -59,7 +63,7 @@ class SearchSettings:
         InputError: if a value is outside its range.
     """
 
-    macs: float | None = 0.5
+    macs: float | None = None
     params: float | None = None
     activation_memory: float | None = None
     max_macs: float | None = None
@@ -85,6 +89,8 @@ class SearchSettings:
     seed: int = 0
 
     def __post_init__(self):
+        if all(getattr(self, name) is None for name in _BUDGETS):
+            object.__setattr__(self, "macs", 0.5)
         strategy_lib.check_ratio(self.min_ratio, "min_ratio")
         strategy_lib.check_ratio(self.max_ratio, "max_ratio")
         if self.min_ratio > self.max_ratio:
@@ -108,12 +114,25 @@ class SearchSettings:
                     f"{name} is one of {', '.join(choices)}. "
                     f"Received: {getattr(self, name)!r}."
                 )
+        if not 0 <= self.latency_tolerance <= 1:
+            raise errors.InputError(
+                "latency_tolerance is a share in [0, 1] of the whole network's "
+                f"latency. Received: {self.latency_tolerance}."
+            )
         if not 0 <= self.calibration_momentum < 1:
             raise errors.InputError(
                 "calibration_momentum is in [0, 1). "
                 f"Received: {self.calibration_momentum}."
             )
 
+        if self.algorithm == "uniform" and all(
+            getattr(self, name) is None for name in _METRICS
+        ):
+            raise errors.InputError(
+                "Uniform pruning needs a budget to derive its ratio from: "
+                "give macs, params, activation_memory or latency. Received: "
+                "upper limits alone."
+            )
         for name in ("latency", "max_latency"):
             self._check_latency(name, f"{name}_ms")
 
@@ -135,16 +154,22 @@ class SearchSettings:
             )
 
     @property
+    def latency_budget(self):
+        """Those of the four settings of latency that are given: a dict."""
+        values = {name: getattr(self, name) for name in _LATENCIES}
+        return {n: amount for n, amount in values.items() if amount is not None}
+
+    @property
     def has_latency_budget(self):
         """Whether anything has to be measured."""
-        budgets = self.latency, self.latency_ms
-        limits = self.max_latency, self.max_latency_ms
-        return any(amount is not None for amount in (*budgets, *limits))
+        return bool(self.latency_budget)
 
     def identity(self):
         """What must not change when a search is continued, as JSON."""
         values = dataclasses.asdict(self)
         del values["num_candidates"]  # A search may be extended.
+        if not self.has_latency_budget:
+            del values["latency_tolerance"], values["latency_measurements"]
         if callable(self.importance):
             function = self.importance
             values["importance"] = (

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import pathlib
+import platform
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,8 @@ import tensorflow as tf
 from eagleeye_tf import errors
 from eagleeye_tf import quiet
 from eagleeye_tf.deployment import formats
+
+FORMATS = ("saved_model", *formats.FORMATS)
 
 _WARM_UP = 10
 _ROUNDS = 5
@@ -74,10 +77,27 @@ class Stopwatch:
     Args:
         format: name in `formats.FORMATS`, or "saved_model".
         num_threads: of the CPU.
-        images: array (examples, …) for formats that look at some.
+        images: array (examples, …), from which int8 has its ranges.
+
+    Raises:
+        InputError: if there is no such format, or it lacks images.
     """
 
     def __init__(self, format="litert", num_threads=1, images=None):
+        if format not in FORMATS:
+            raise errors.InputError(
+                f"Latency is measured in one of {', '.join(FORMATS)}. "
+                f"Received: {format!r}."
+            )
+        if num_threads < 1:
+            raise errors.InputError(
+                f"num_threads is at least 1. Received: {num_threads}."
+            )
+        if format == "litert_int8" and images is None:
+            raise errors.InputError(
+                "litert_int8 needs images, from which it has its ranges: give "
+                "Stopwatch(…, images=…)."
+            )
         self._format = format
         self._num_threads = num_threads
         self._images = images
@@ -93,8 +113,13 @@ class Stopwatch:
             return measure(paths, self._num_threads, shape)
 
     def describe(self):
-        """What is measured, as plain values."""
-        return {"format": self._format, "num_threads": self._num_threads}
+        """What is measured, and on what, as plain values."""
+        return {
+            "format": self._format,
+            "num_threads": self._num_threads,
+            "processor": _processor(),
+            "tensorflow": tf.__version__,
+        }
 
     def _write(self, model, folder):
         saved = folder / "saved_model"
@@ -107,10 +132,21 @@ class Stopwatch:
         return folder / kind.file
 
 
+def _processor():
+    """Model of the CPU where the system tells it, else its architecture."""
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 def environment(num_threads):
     """Variables of a process that has so many threads of the CPU."""
     return {
         **os.environ,
+        # A notebook may have found this package by a path of its own.
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": str(num_threads),
         "TF_NUM_INTRAOP_THREADS": str(num_threads),

@@ -5,7 +5,7 @@ import platform
 import shlex
 import sys
 
-from eagleeye_tf.stages import workdir
+from eagleeye_tf import files
 
 _LIBRARIES = ("tensorflow", "keras", "numpy", "scipy")
 _HERE = __package__.partition(".")[0]
@@ -19,7 +19,7 @@ def note(folder, title):
         title: headline of its report, if it has none yet.
     """
     path = folder / "about.json"
-    known = workdir.read_json(path) or {"title": title, "commands": []}
+    known = files.read_json(path) or {"title": title, "commands": []}
     # Each command once, however often it was killed and started again.
     known["commands"] = list(dict.fromkeys([*known["commands"], _command()]))
     known["versions"] = {
@@ -27,7 +27,7 @@ def note(folder, title):
         "Python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
-    workdir.write_json(path, known)
+    files.write_json(path, known)
 
 
 def _command():

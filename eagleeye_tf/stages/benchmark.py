@@ -17,6 +17,7 @@ import tensorflow as tf
 from absl import flags
 from scipy import stats
 
+from eagleeye_tf import files
 from eagleeye_tf import progress
 from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import evaluator as evaluator_lib
@@ -31,7 +32,6 @@ from eagleeye_tf.reporting import tables
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import search
-from eagleeye_tf.stages import workdir
 
 _PLAIN_CALIBRATION = flags.DEFINE_integer(
     "plain_calibration_images",
@@ -144,7 +144,7 @@ def main():
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     )
     found["traces"] = bench.evaluator.traces
-    workdir.write_json(folder / "result.json", found)
+    files.write_json(folder / "result.json", found)
     rows = [(name, report.shown(value)) for name, value in found.items()]
     console.say(tables.table(("measured", "value"), rows))
 

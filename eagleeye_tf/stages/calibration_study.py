@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 
 from eagleeye_tf import errors
+from eagleeye_tf import files
 from eagleeye_tf import progress
 from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import evaluators
@@ -20,7 +21,6 @@ from eagleeye_tf.reporting import plots
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import search
-from eagleeye_tf.stages import workdir
 
 
 class CalibrationLog(json_log.RecordLog):
@@ -126,7 +126,7 @@ def _distances(calibrating, validating, strategy):
 
 def _report(folder, records, distances):
     curve = calibration.curve(records)
-    workdir.write_json(
+    files.write_json(
         folder / "result.json",
         {
             "candidates": len(records),

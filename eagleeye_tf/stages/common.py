@@ -9,6 +9,7 @@ import tensorflow as tf
 from absl import flags
 
 from eagleeye_tf import errors
+from eagleeye_tf import files
 from eagleeye_tf import progress
 from eagleeye_tf.candidates import scoring
 from eagleeye_tf.data import images as images_lib
@@ -18,7 +19,6 @@ from eagleeye_tf.models import zoo
 from eagleeye_tf.stages import about
 from eagleeye_tf.stages import devices
 from eagleeye_tf.stages import interface
-from eagleeye_tf.stages import workdir as workdir_lib
 
 flags.adopt_module_key_flags(devices)
 
@@ -129,12 +129,12 @@ class Job:
     def save_model(self, model, path):
         """Writes a `.keras` file, if this process leads."""
         if self.leads:
-            workdir_lib.save_model(model, path)
+            files.save_model(model, path)
 
     def write_json(self, path, value):
         """Writes a JSON file, if this process leads."""
         if self.leads:
-            workdir_lib.write_json(path, value)
+            files.write_json(path, value)
 
     def fresh_model(self):
         """The model that `--model` names, with `--weights` or fresh ones."""
@@ -165,16 +165,16 @@ class Job:
                 "of a trained .keras file as --model."
             )
         if not self.has_file():
-            known = workdir_lib.read_json(path.parent / "settings.json") or {}
+            known = files.read_json(path.parent / "settings.json") or {}
             split = self.split()
-            workdir_lib.require_same(path.parent, known, split, split)
+            files.require_same(path.parent, known, split, split)
         with self.distribution.scope():
             return zoo.load_file(str(path), self.data.image_shape)
 
     def take_weights(self):
         """Makes the trained network of `--model` and `--weights`, once."""
         path = self.trained_path()
-        workdir_lib.claim(path.parent, self.settings())
+        files.claim(path.parent, self.settings())
         if not path.exists():
             self.save_model(self.fresh_model(), path)
 

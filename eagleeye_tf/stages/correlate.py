@@ -5,12 +5,12 @@ fine-tuned. Scores and accuracies are logged, and what they come to is worked
 out from the logs alone.
 """
 
-import dataclasses
 import shutil
 
 from absl import flags
 
 from eagleeye_tf import errors
+from eagleeye_tf import files
 from eagleeye_tf import progress
 from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import evaluators
@@ -23,7 +23,6 @@ from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import search
-from eagleeye_tf.stages import workdir
 
 _PHI_K = flags.DEFINE_integer(
     "phi_k",
@@ -60,7 +59,7 @@ def main():
             c.index: [scores.get(c.index, rung.seen) for rung in rungs]
             for c in scores.candidates
         }
-    identity["training"] = dataclasses.asdict(training)
+    identity |= finetune.identity(training)
     with FineTunedLog(folder / "finetuned.jsonl", identity) as tuned:
         for number, (index, (_, candidate)) in enumerate(
             candidates.items(), start=1
@@ -124,7 +123,7 @@ def _fine_tune(job, pruner, candidate, training, description):
 def _report(job, folder, candidates, tuned, k):
     whole = study.Study.of(candidates, tuned)
     found = study.to_json(whole, k)
-    workdir.write_json(folder / "result.json", found)
+    files.write_json(folder / "result.json", found)
     plots.correlation(folder / "correlation", whole)
     plots.histograms(folder / "histograms", whole)
     console.say(

@@ -5,8 +5,8 @@ from absl import flags
 
 from eagleeye_tf import errors
 from eagleeye_tf import progress
+from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import constraints as constraints_lib
-from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import racing
@@ -119,7 +119,7 @@ def _show_sensitivity(job, pruner, ratios):
     ]
     identity = {
         "purpose": "sensitivity",
-        "model": engine.model_fingerprint(pruner.graph.model),
+        "model": batches_lib.model_fingerprint(pruner.graph.model),
         "ratios": ratios,
         **job.split(),
     }

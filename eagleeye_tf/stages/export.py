@@ -6,6 +6,7 @@ import numpy as np
 from absl import flags
 
 from eagleeye_tf import errors
+from eagleeye_tf import files
 from eagleeye_tf import progress
 from eagleeye_tf import quiet
 from eagleeye_tf.deployment import formats
@@ -16,7 +17,6 @@ from eagleeye_tf.reporting import report
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import finetune
-from eagleeye_tf.stages import workdir
 
 _INT8_IMAGES = 256
 _THREADS = (1, 2)
@@ -41,7 +41,7 @@ def export(job, path):
     directory = job.workdir / "export"
     images, _ = job.data.arrays(job.data.calibration)
     written, difference = _write(job, path, directory, images)
-    workdir.copy(path, directory / "model.keras")
+    files.copy(path, directory / "model.keras")
     result = {"source": str(path), "largest_difference": difference}
     if _FORMATS.value:
         whole, folder = job.trained_path(), directory / "full"
@@ -51,7 +51,7 @@ def export(job, path):
             full, _ = _write(job, whole, folder, images)
             networks = {"full": full, "pruned": written}
         result["files"] = _measured(job, networks, images)
-    workdir.write_json(directory / "result.json", result)
+    files.write_json(directory / "result.json", result)
     return result
 
 

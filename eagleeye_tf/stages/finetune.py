@@ -7,15 +7,15 @@ import numpy as np
 from absl import flags
 
 from eagleeye_tf import errors
+from eagleeye_tf import files
 from eagleeye_tf.candidates import adaptive_bn
-from eagleeye_tf.candidates import engine
+from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import log
 from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import fitting
 from eagleeye_tf.stages import machines
-from eagleeye_tf.stages import workdir
 from eagleeye_tf.training import schedules
 
 _NUM_WINNERS = flags.DEFINE_integer(
@@ -37,6 +37,13 @@ _WEIGHT_DECAY = flags.DEFINE_float(
     "weight_decay",
     1e-4,
     "Factor of the L2 penalty on kernels in fine-tuning.",
+    lower_bound=0.0,
+)
+_WARMUP_EPOCHS = flags.DEFINE_float(
+    "warmup_epochs",
+    0.0,
+    "Epochs over which the learning rate of fine-tuning rises from 0 to its "
+    "schedule.",
     lower_bound=0.0,
 )
 _DISTILLATION_WEIGHT = flags.DEFINE_float(
@@ -77,7 +84,7 @@ def finetune(job):
         round_to=found["settings"]["round_to"],
         rankings=[np.array(ranking) for ranking in found["rankings"]],
     )
-    winners = found["candidates"][: _NUM_WINNERS.value]
+    winners = _winners(found)
     results = [
         _finetune_one(job, pruner, log.Candidate.from_json(w), rank, settings)
         for rank, w in enumerate(winners, start=1)
@@ -88,12 +95,30 @@ def finetune(job):
     return result
 
 
+def _winners(found):
+    """The candidates of `search/result.json` to fine-tune, best first.
+
+    Raises:
+        InputError: if so many are not known to meet the budget in latency.
+    """
+    count = _NUM_WINNERS.value
+    winners = found["candidates"][:count]
+    latency = found["latency"]
+    if latency and count > len(latency["winners"]):
+        raise errors.InputError(
+            f"Only {len(latency['winners'])} candidates were measured and meet "
+            f"the budget in latency. Received: num_winners={count}; lower it."
+        )
+    return winners
+
+
 def training_settings(job):
     """The `TrainingSettings` of fine-tuning that the flags describe."""
     return schedules.TrainingSettings(
         epochs=_EPOCHS.value,
         learning_rate=_LEARNING_RATE.value,
         weight_decay=_WEIGHT_DECAY.value,
+        warmup_epochs=_WARMUP_EPOCHS.value,
         distillation_weight=_DISTILLATION_WEIGHT.value,
         distillation_temperature=_DISTILLATION_TEMPERATURE.value,
         **fitting.shared_settings(job),
@@ -102,16 +127,16 @@ def training_settings(job):
 
 def _searched(job):
     """(the whole network, `search/result.json` of the search for it)."""
-    found = workdir.read_json(job.workdir / "search" / "result.json")
+    found = files.read_json(job.workdir / "search" / "result.json")
     if found is None:
         raise errors.InputError(
             f"There is no finished search in {str(job.workdir)!r}: run "
             "eagleeye_tf.search with this workdir first."
         )
     split = job.split()
-    workdir.require_same(job.workdir / "search", found["split"], split, split)
+    files.require_same(job.workdir / "search", found["split"], split, split)
     model = job.trained_model()
-    if engine.model_fingerprint(model) != found["model"]:
+    if batches_lib.model_fingerprint(model) != found["model"]:
         raise errors.InputError(
             f"The search in {str(job.workdir)!r} was made with another "
             "model: give the same --model, or another --workdir."
@@ -125,7 +150,7 @@ def finished_best(job):
     Raises:
         InputError: if it was made from another network than `--model`.
     """
-    result = workdir.read_json(job.workdir / "finetune" / "result.json")
+    result = files.read_json(job.workdir / "finetune" / "result.json")
     if result is None:
         return None
     _searched(job)
@@ -146,7 +171,7 @@ def _directory(job, index):
 def _finetune_one(job, pruner, candidate, rank, settings):
     directory = _directory(job, candidate.index)
     _claim(directory, job, pruner, candidate, settings)
-    known = workdir.read_json(directory / "result.json")
+    known = files.read_json(directory / "result.json")
     if known is not None:
         console.say(f"Fine-tuned before: {directory / 'model.keras'}")
         return {**known, "rank": rank}
@@ -227,15 +252,29 @@ def tune(job, pruner, candidate, directory, settings, description):
     return model, epochs
 
 
+def identity(settings):
+    """What the result of fine-tuning depends on beside the candidate."""
+    return {
+        "training": dataclasses.asdict(settings),
+        **_ways(),
+    }
+
+
+def _ways():
+    return {
+        "from_scratch": _FROM_SCRATCH.value,
+        "recalibrate": _RECALIBRATE.value,
+    }
+
+
 def _claim(directory, job, pruner, candidate, settings):
     fitting.claim(
         directory,
         job,
         settings,
         kept=candidate.kept,
-        from_scratch=_FROM_SCRATCH.value,
-        recalibrate=_RECALIBRATE.value,
-        model_fingerprint=engine.model_fingerprint(pruner.graph.model),
+        **_ways(),
+        model_fingerprint=batches_lib.model_fingerprint(pruner.graph.model),
     )
 
 

@@ -6,11 +6,11 @@ import functools
 
 from absl import flags
 
+from eagleeye_tf import files
 from eagleeye_tf import locks
 from eagleeye_tf import progress
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.stages import summaries
-from eagleeye_tf.stages import workdir
 from eagleeye_tf.training import loop
 from eagleeye_tf.training import schedules
 
@@ -22,12 +22,6 @@ _SCHEDULE = flags.DEFINE_enum(
     schedules.SCHEDULES,
     "Learning rate over the epochs: cosine down to 0, divided by 10 after "
     "3/7 and 5/7 (step), or constant.",
-)
-_WARMUP_EPOCHS = flags.DEFINE_float(
-    "warmup_epochs",
-    0.0,
-    "Epochs over which the learning rate rises from 0 to its schedule.",
-    lower_bound=0.0,
 )
 _MOMENTUM = flags.DEFINE_float(
     "momentum",
@@ -49,7 +43,6 @@ def shared_settings(job):
     """The `TrainingSettings` that do not differ between the programs."""
     return {
         "schedule": _SCHEDULE.value,
-        "warmup_epochs": _WARMUP_EPOCHS.value,
         "momentum": _MOMENTUM.value,
         "label_smoothing": _LABEL_SMOOTHING.value,
         "batch_size": job.batch_size,
@@ -59,7 +52,7 @@ def shared_settings(job):
 
 def claim(directory, job, settings, **more):
     """Ties a stage's folder to all settings its result depends on."""
-    workdir.claim(
+    files.claim(
         directory, {**job.settings(), **dataclasses.asdict(settings), **more}
     )
 

@@ -3,7 +3,6 @@
 from absl import flags
 
 from eagleeye_tf import progress
-from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import latency as latency_lib
 from eagleeye_tf.candidates import settings as settings_lib
 from eagleeye_tf.deployment import latency as stopwatch
@@ -50,7 +49,7 @@ _MEASUREMENTS = flags.DEFINE_integer(
 _FORMAT = flags.DEFINE_enum(
     "latency_format",
     "litert",
-    ["litert", "litert_float16", "litert_int8", "onnx", "saved_model"],
+    list(stopwatch.FORMATS),
     "What latency is measured in, on the CPU.",
 )
 _THREADS = flags.DEFINE_integer(
@@ -85,29 +84,28 @@ def latencies(job, model, settings):
         return None
     images, _ = job.data.arrays(job.data.calibration)
     watch = stopwatch.Stopwatch(_FORMAT.value, _THREADS.value, images[:_IMAGES])
-    bar = progress.bar(None, "Measuring latency", "network")
-
-    def on_measurement(done, total):
-        if not bar.n:
-            bar.go_on_from(done)
-        bar.total = total
-        bar.update(done - bar.n)
-
     found = latency_lib.Latencies(
-        model,
-        settings,
-        watch,
-        job.workdir / "search" / "latency.jsonl",
-        {
-            "model": engine.model_fingerprint(model),
-            **settings.identity(),
-            **watch.describe(),
-        },
-        on_measurement,
+        model, watch, job.workdir / "search" / "latency.jsonl", _Progress()
     )
-    with bar:
-        found.model  # noqa: B018  (measures)
+    found.fit(settings)
     return found
+
+
+class _Progress:
+    """A bar while there is something to measure."""
+
+    def __init__(self):
+        self._bar = None
+
+    def __call__(self, done, total):
+        if self._bar is None and done < total:
+            self._bar = progress.bar(total, "Measuring latency", "network")
+            self._bar.go_on_from(done)
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+            if done == total:
+                self._bar.close()
+                self._bar = None
 
 
 def summary(result):
@@ -122,4 +120,5 @@ def summary(result):
         "error": model.error,
         "measurements": len(model.measurements),
         "measured": {str(i): ms for i, ms in result.measured.items()},
+        "winners": [candidate.index for candidate in result.winners],
     }

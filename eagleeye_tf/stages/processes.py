@@ -32,6 +32,11 @@ def run(module, arguments):
         os.close(writing)
 
 
+def is_child():
+    """Whether `run` started this process."""
+    return _PARENT in os.environ
+
+
 def end_with_parent():
     """Ends this process when the one that called `run` is gone."""
     pipe = os.environ.get(_PARENT)

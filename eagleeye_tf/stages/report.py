@@ -3,13 +3,13 @@
 import pathlib
 
 from eagleeye_tf import errors
+from eagleeye_tf import files
 from eagleeye_tf.candidates.log import Candidate
 from eagleeye_tf.reporting import document
 from eagleeye_tf.reporting import plots
 from eagleeye_tf.reporting import report
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
-from eagleeye_tf.stages import workdir
 
 # Figures that stages left.
 _STUDIES = (
@@ -30,7 +30,7 @@ def write(folder):
         InputError: if no program has worked in it, or a file is damaged.
     """
     records = {
-        name: workdir.read_json(folder / path)
+        name: files.read_json(folder / path)
         for name, path in report.RECORDS.items()
     }
     records = {n: r for n, r in records.items() if r is not None}
@@ -53,10 +53,10 @@ def write(folder):
             f"({error!r}): run its program again, which takes what it can from "
             "its log."
         ) from error
-    workdir.write_text(
+    files.write_text(
         folder / "report.md", document.to_markdown(written, folder)
     )
-    workdir.write_text(folder / "report.html", document.to_html(written))
+    files.write_text(folder / "report.html", document.to_html(written))
     return folder / "report.html"
 
 

@@ -7,7 +7,9 @@ import sys
 import tensorflow as tf
 from absl import flags
 
+from eagleeye_tf import files
 from eagleeye_tf.candidates import algorithms
+from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import cluster as cluster_lib
 from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import settings as settings_lib
@@ -19,7 +21,6 @@ from eagleeye_tf.stages import latency
 from eagleeye_tf.stages import machines
 from eagleeye_tf.stages import processes
 from eagleeye_tf.stages import summaries
-from eagleeye_tf.stages import workdir
 
 _MACS = flags.DEFINE_float(
     "macs",
@@ -136,8 +137,6 @@ def search_settings():
         **{f"max_{metric}": flag.value for metric, flag in _MOST.items()},
         **latency.budgets(),
     }
-    if all(amount is None for amount in budgets.values()):
-        budgets["macs"] = 0.5
     uniform = _ALGORITHM.value == "uniform"
     return settings_lib.SearchSettings(
         **budgets,
@@ -175,7 +174,7 @@ def search(job):
 def identity(job, model, settings, **more):
     """What the log of a study depends on: plain values."""
     return {
-        "model": engine.model_fingerprint(model),
+        "model": batches_lib.model_fingerprint(model),
         "split": job.split(),
         **settings.identity(),
         **more,
@@ -211,6 +210,8 @@ def _search(job, has_cluster=False):
             f"The log's last line was not whole ({result.torn} bytes); what "
             "it told of was evaluated again."
         )
+    if latencies and cluster is not None:
+        return result  # Finalists are yet to be measured.
     groups = [(group.name, group.size) for group in result.pruner.graph.groups]
     rankings = [ranking.tolist() for ranking in result.pruner.rankings]
     summary = {
@@ -219,7 +220,7 @@ def _search(job, has_cluster=False):
         "rankings": rankings,
         **_summary(result, settings),
     }
-    workdir.write_json(job.workdir / "search" / "result.json", summary)
+    files.write_json(job.workdir / "search" / "result.json", summary)
     return result
 
 
@@ -263,9 +264,14 @@ def main():
     if machines.has_cluster():  # A worker of this machine may need them.
         tf.config.set_visible_devices([], "GPU")
     job = common.open_job()
-    try:
-        result = _search(job, machines.has_cluster())
-    except cluster_lib.ClusterChangedError as change:
-        console.say(f"{change} Connecting anew.")
-        processes.start_anew()
-    console.say(in_words(result))
+    if search_settings().has_latency_budget and not processes.is_child():
+        # Who has connected to a cluster can build no network to measure.
+        result = search(job)
+    else:
+        try:
+            result = _search(job, machines.has_cluster())
+        except cluster_lib.ClusterChangedError as change:
+            console.say(f"{change} Connecting anew.")
+            processes.start_anew()
+    if not processes.is_child():  # Whoever started this one tells it.
+        console.say(in_words(result))

@@ -28,6 +28,24 @@ _WEIGHT_DECAY = flags.DEFINE_float(
     "trained.",
     lower_bound=0.0,
 )
+_WARMUP_EPOCHS = flags.DEFINE_float(
+    "train_warmup_epochs",
+    0.0,
+    "Epochs over which the learning rate rises from 0 to its schedule when a "
+    "network given by name is trained.",
+    lower_bound=0.0,
+)
+
+
+def training_settings(job):
+    """The `TrainingSettings` that the flags describe."""
+    return schedules.TrainingSettings(
+        epochs=_EPOCHS.value,
+        learning_rate=_LEARNING_RATE.value,
+        weight_decay=_WEIGHT_DECAY.value,
+        warmup_epochs=_WARMUP_EPOCHS.value,
+        **fitting.shared_settings(job),
+    )
 
 
 def train(job):
@@ -39,12 +57,7 @@ def train(job):
     if job.has_weights():
         job.take_weights()
         return path
-    settings = schedules.TrainingSettings(
-        epochs=_EPOCHS.value,
-        learning_rate=_LEARNING_RATE.value,
-        weight_decay=_WEIGHT_DECAY.value,
-        **fitting.shared_settings(job),
-    )
+    settings = training_settings(job)
     fitting.claim(path.parent, job, settings)
     if path.exists():
         console.say(f"Trained before: {path}")

@@ -1,7 +1,9 @@
 """Fine-tuning from Python, with whatever holds the training examples."""
 
+import collections.abc
 import contextlib
 import dataclasses
+import hashlib
 import pathlib
 import tempfile
 
@@ -10,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from eagleeye_tf import errors
+from eagleeye_tf import files
+from eagleeye_tf import locks
 from eagleeye_tf import progress
 from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import scoring
@@ -37,13 +41,14 @@ def finetune(
         examples: `(images, labels)`, arrays, which are shuffled anew for each
             epoch; or a `tf.data.Dataset`, a Keras `PyDataset` or a list of
             batches (images, labels), which are taken as they come.
-        settings: `TrainingSettings`; None for the defaults. Batches have the
-            size that they come with.
+        settings: `TrainingSettings`; None for the defaults. Its `batch_size`
+            is for arrays; batches have the size that they come with.
         validation: examples of the same kinds, counted after each epoch;
             None for none.
         teacher: the whole network, for `settings.distillation_weight`.
-        directory: where checkpoints go, from which the same call goes on;
-            None for none.
+        directory: where checkpoints go, from which the same call goes on: one
+            folder for each network. A `PyDataset` hears of the epochs that
+            were before. None for none.
         distribution: a `tf.distribute.Strategy`; None for the current one.
         verbose: whether to show a progress bar.
 
@@ -51,8 +56,9 @@ def finetune(
         List of `Epoch`, one for each.
 
     Raises:
-        InputError: if examples are not what they should be, or the loss is
-            no longer finite.
+        InputError: if examples are not what they should be, `directory`
+            belongs to another network or other settings, or the loss is no
+            longer finite.
     """
     settings = settings or schedules.TrainingSettings()
     if settings.distillation_weight and teacher is None:
@@ -63,12 +69,20 @@ def finetune(
     distribution = distribution or tf.distribute.get_strategy()
     source = _source(examples, settings)
     scoring.check_labels(model, source.labels)
-    settings = dataclasses.replace(settings, batch_size=source.batch_size)
     count = _counter(model, validation, settings.batch_size, distribution)
     total = settings.epochs * source.steps
     with contextlib.ExitStack() as stack:
         if directory is None:
             directory = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(locks.of_folder(directory, "fine-tuning"))
+        files.claim(
+            directory,
+            {
+                **dataclasses.asdict(settings),
+                "steps": source.steps,
+                "network": _architecture(model),
+            },
+        )
         on_step = None
         if verbose:
             bar = progress.bar(total, "Fine-tuning", "step")
@@ -86,6 +100,15 @@ def finetune(
         )
 
 
+def _architecture(model):
+    """SHA-256 over layers and their shapes; Keras' names are not the same."""
+    layers = [
+        (type(layer).__name__, [tuple(w.shape) for w in layer.weights])
+        for layer in model.layers
+    ]
+    return hashlib.sha256(repr(layers).encode()).hexdigest()
+
+
 def _shown_by(bar, steps):
     def on_step(epoch, step, loss):
         done = epoch * steps + step
@@ -101,6 +124,10 @@ def _counter(model, validation, batch_size, distribution):
     """Function that counts correct validation answers: (correct, total)."""
     if validation is None:
         return lambda: (0, 0)
+    if not isinstance(validation, tuple):
+        validation = list(validation)
+        if not validation:
+            raise errors.InputError("There are no validation examples.")
     images, labels = batches_lib.as_arrays(validation)
     scoring.check_labels(model, labels)
     batches = batches_lib.of_examples(images, labels, batch_size)
@@ -112,7 +139,15 @@ def _source(examples, settings):
         return _Arrays(*batches_lib.as_arrays(examples), settings)
     if isinstance(examples, tf.data.Dataset):
         return _Dataset(examples)
-    return _Batches(examples)
+    if isinstance(examples, keras.utils.PyDataset):
+        return _PyDataset(examples)
+    if isinstance(examples, collections.abc.Sequence):
+        return _Batches(examples)
+    raise errors.InputError(
+        "Training examples are a pair of arrays, a tf.data.Dataset, a "
+        "PyDataset or a list of batches, which can be seen more than once. "
+        f"Received: a {type(examples).__name__}."
+    )
 
 
 class _Arrays:
@@ -120,21 +155,20 @@ class _Arrays:
 
     Attributes:
         labels: of some examples at least, int array.
-        batch_size: examples per batch.
         steps: batches per epoch.
     """
 
     def __init__(self, images, labels, settings):
         self._images, self.labels = images, labels
         self._seed = settings.seed
-        self.batch_size = settings.batch_size
-        self.steps = len(images) // self.batch_size
+        self._batch_size = settings.batch_size
+        self.steps = len(images) // self._batch_size
 
     def batches(self, epoch, first):
         """The `tf.data.Dataset` of an epoch, from a batch on."""
         generator = np.random.default_rng((self._seed, epoch))
         order = generator.permutation(len(self._images))
-        order = order[first * self.batch_size : self.steps * self.batch_size]
+        order = order[: self.steps * self._batch_size]
 
         def read(rows):
             images, labels = tf.numpy_function(
@@ -147,14 +181,13 @@ class _Arrays:
             return images, labels
 
         rows = tf.data.Dataset.from_tensor_slices(order)
-        return rows.batch(self.batch_size).map(read).prefetch(2)
+        return rows.batch(self._batch_size).skip(first).map(read).prefetch(2)
 
 
 class _Dataset:
     """A `tf.data.Dataset` of batches; attributes as of `_Arrays`."""
 
     def __init__(self, dataset):
-        self._dataset = dataset
         self.steps = int(dataset.cardinality())
         if self.steps == tf.data.INFINITE_CARDINALITY:
             raise errors.InputError(
@@ -162,67 +195,97 @@ class _Dataset:
             )
         if self.steps == tf.data.UNKNOWN_CARDINALITY:
             self.steps = sum(1 for _ in dataset)
-        self.labels = _labels(next(iter(dataset), None))
-        self.batch_size = len(self.labels)
+        _require_some(self.steps)
+        _, self.labels = _pair(next(iter(dataset)))
+        self._dataset = dataset.map(
+            lambda images, labels: (images, tf.reshape(labels, [-1]))
+        )
 
     def batches(self, _, first):
         """See `_Arrays`."""
-        return self._dataset.map(_pair).skip(first)
+        return self._dataset.skip(first)
 
 
 class _Batches:
-    """A `PyDataset` or a sequence of batches; attributes as of `_Arrays`."""
+    """A sequence of batches; attributes as of `_Arrays`."""
 
     def __init__(self, batches):
         self._batches = batches
-        self._is_keras = isinstance(batches, keras.utils.PyDataset)
-        self.steps = batches.num_batches if self._is_keras else len(batches)
-        if not self.steps:
-            raise errors.InputError("There are no training examples.")
-        self.labels = _labels(batches[0])
-        self.batch_size = len(self.labels)
-        images = np.asarray(batches[0][0])
+        self.steps = self._count()
+        _require_some(self.steps)
+        images, self.labels = _pair(batches[0])
         self._spec = (
             tf.TensorSpec((None, *images.shape[1:]), images.dtype),
             tf.TensorSpec((None,), self.labels.dtype),
         )
 
-    def batches(self, _, first):
+    def batches(self, epoch, first):
         """See `_Arrays`."""
 
         def read():
             for step in range(first, self.steps):
-                images, labels = self._batches[step][:2]
-                yield np.asarray(images), np.asarray(labels).reshape(-1)
-            if self._is_keras:
-                self._batches.on_epoch_end()
+                yield _pair(self._batches[step])
 
         generated = tf.data.Dataset.from_generator(
             read, output_signature=self._spec
         )
         return generated.prefetch(2)
 
+    def _count(self):
+        return len(self._batches)
 
-def _pair(images, labels, *_):
-    return images, tf.reshape(labels, [-1])
+
+class _PyDataset(_Batches):
+    """A `PyDataset`, which may make other batches in each epoch."""
+
+    def __init__(self, batches):
+        self._epoch = None
+        super().__init__(batches)
+
+    def batches(self, epoch, first):
+        """See `_Arrays`."""
+        if self._epoch is None:
+            self._epoch = 0
+            self._batches.on_epoch_begin()
+        while self._epoch < epoch:
+            self._epoch += 1
+            self._batches.on_epoch_end()
+            self._batches.on_epoch_begin()
+        return super().batches(epoch, first)
+
+    def _count(self):
+        count = self._batches.num_batches
+        if count is None:
+            raise errors.InputError(
+                "An epoch has an end: give a PyDataset with num_batches."
+            )
+        return count
 
 
-def _labels(batch):
-    """Labels of a batch, int array (examples,).
+def _require_some(steps):
+    if not steps:
+        raise errors.InputError("There are no training examples.")
+
+
+def _pair(batch):
+    """(images, labels) of a batch as arrays; labels int (examples,).
 
     Raises:
-        InputError: unless it is one of (images, labels).
+        InputError: unless that is what it is.
     """
-    if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        what = type(batch).__name__
+        if isinstance(batch, (tuple, list)):
+            what += f" of {len(batch)}"
         raise errors.InputError(
-            "Fine-tuning takes batches (images, labels). Received a "
-            f"{type(batch).__name__}."
+            "Fine-tuning takes batches (images, labels), without sample "
+            f"weights. Received: a {what}."
         )
-    labels = np.asarray(batch[1])
-    if labels.size != len(batch[0]):
+    images, labels = (np.asarray(part) for part in batch)
+    if labels.size != len(images):
         raise errors.InputError(
             "Labels are one whole number for each image, the index of its "
             f"class. Received: labels of shape {labels.shape} for "
-            f"{len(batch[0])} images."
+            f"{len(images)} images."
         )
-    return labels.reshape(-1)
+    return images, labels.reshape(-1)

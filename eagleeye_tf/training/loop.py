@@ -213,10 +213,18 @@ def _train_step(model, optimizer, objective, settings, distribution, spec):
     variables = model.trainable_variables
     kernels = [v for v in variables if "kernel" in v.name]
 
+    def batch_size(labels):
+        """Examples in the whole batch, of which a replica has its share."""
+        own = tf.cast(tf.size(labels), tf.float32)
+        if labels.shape[0] is not None or count == 1:
+            return count * own
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, own)
+
     def replica_step(images, labels):
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(objective(images, labels))
-            loss /= settings.batch_size
+            loss /= batch_size(labels)
             penalty = sum(map(tf.nn.l2_loss, kernels), tf.zeros(()))
             penalty = settings.weight_decay * penalty
             penalty += sum(model.losses, tf.zeros(()))

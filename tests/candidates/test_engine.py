@@ -8,7 +8,7 @@ import pytest
 import toys
 
 import eagleeye_tf as ee
-from eagleeye_tf.candidates import engine
+from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import evaluator
 from eagleeye_tf.data import sources
 from eagleeye_tf.data import splits
@@ -193,9 +193,18 @@ def test_model_without_batch_norm_is_scored_as_it_is():
         assert c.correct == c.vanilla_correct
 
 
-def test_build_gives_the_winner(model, images, examples):
-    result = ee.search(model, images, examples, SETTINGS)
-    assert result.build().count_params() == result.best.params
+@pytest.mark.parametrize("calibration", ["exact", "moving_average"])
+def test_build_gives_the_winner(model, images, examples, calibration):
+    settings = dataclasses.replace(SETTINGS, calibration=calibration)
+    result = ee.search(model, images, examples, settings)
+    for adapt, expected in (
+        (True, result.best.correct),
+        (False, result.best.vanilla_correct),
+    ):
+        built = result.build(adapt=adapt)
+        assert built.count_params() == result.best.params
+        answers = toys.outputs(built, examples[0]).argmax(1)
+        assert (answers == examples[1]).sum() == expected
 
 
 def test_unreachable_budget_is_told_before_anything_is_scored(model):
@@ -227,11 +236,11 @@ def test_labels_that_do_not_fit(model, images):
 
 
 def test_fingerprint_sees_a_changed_weight(model):
-    before = engine.model_fingerprint(model)
+    before = batches_lib.model_fingerprint(model)
     copy = ee.prune(model, 0.0)
-    assert engine.model_fingerprint(copy) == before
+    assert batches_lib.model_fingerprint(copy) == before
     copy.get_layer("logits").bias.assign([1.0, 0, 0, 0])
-    assert engine.model_fingerprint(copy) != before
+    assert batches_lib.model_fingerprint(copy) != before
 
 
 @pytest.mark.slow

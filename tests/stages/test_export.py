@@ -1,4 +1,6 @@
 import json
+import pathlib
+import types
 
 import numpy as np
 import toys
@@ -8,6 +10,30 @@ from eagleeye_tf.data import splits
 from eagleeye_tf.deployment import formats
 from eagleeye_tf.deployment import latency
 from eagleeye_tf.stages import export
+
+
+def test_networks_are_timed_side_by_side(monkeypatch, tmp_path):
+    """Two networks in two formats: who is who must not get lost."""
+
+    def write(name, size):
+        path = tmp_path / f"{name}.keras"
+        toys.chain(channels=(size, size), classes=10).save(path)
+        return {"keras": path, "other": path}
+
+    def measure(paths, threads, shape):
+        seconds = {"full": 40.0, "pruned": 20.0}
+        return [seconds[pathlib.Path(p).stem] / threads for p in paths]
+
+    monkeypatch.setattr(latency, "measure", measure)
+    source = sources.open_source("digits")
+    job = types.SimpleNamespace(
+        data=splits.split(source, (8, 8, 3), 64, 64), batch_size=32
+    )
+    networks = {"full": write("full", 8), "pruned": write("pruned", 4)}
+    records = export._measured(job, networks, np.zeros((4, 8, 8, 3)))
+    assert [(r["network"], r["latency_ms"]) for r in records] == [
+        ("full", [40.0, 20.0])
+    ] * 2 + [("pruned", [20.0, 10.0])] * 2
 
 
 def test_every_file_is_measured(set_flags, tmp_path, monkeypatch, capsys):

@@ -1,5 +1,7 @@
 """Fine-tuning from Python, compared with SGD worked out in NumPy."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from test_loop import by_hand
 from test_loop import linear
 
 import eagleeye_tf as ee
+from eagleeye_tf import locks
 
 SETTINGS = ee.TrainingSettings(
     epochs=3,
@@ -42,6 +45,12 @@ class Shuffled(keras.utils.PyDataset):
         self._batches = list(batches(self._epoch).as_numpy_iterator())
 
 
+class Endless(keras.utils.PyDataset):
+    """Has no end."""
+
+    num_batches = None
+
+
 def test_py_dataset_by_hand():
     model = linear()
     kernel, bias, losses = by_hand(model, epochs=3)
@@ -50,15 +59,31 @@ def test_py_dataset_by_hand():
     np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=1e-4)
 
 
+def uneven():
+    """Batches of 4, 8 and 12: the first one says nothing of the others."""
+    images, labels = next(batches(0, size=24).as_numpy_iterator())
+    ends = np.cumsum([0, 4, 8, 12])
+    return [
+        (images[a:b], labels[a:b]) for a, b in zip(ends, ends[1:], strict=False)
+    ]
+
+
+def generated(parts):
+    spec = tf.TensorSpec((None, 5)), tf.TensorSpec((None,), tf.int64)
+    return tf.data.Dataset.from_generator(lambda: parts, output_signature=spec)
+
+
 @pytest.mark.parametrize("kind", ["tf.data", "list", "unknown length"])
 def test_batches_as_they_come(kind, monkeypatch):
-    first = batches(0)
+    parts = uneven()
     sources = {
-        "tf.data": first,
-        "list": list(first.as_numpy_iterator()),
-        "unknown length": first.filter(lambda *_: True),
+        "tf.data": generated(parts).apply(
+            tf.data.experimental.assert_cardinality(3)
+        ),
+        "list": parts,
+        "unknown length": generated(parts),
     }
-    monkeypatch.setattr("test_loop.batches", lambda epoch: first)
+    monkeypatch.setattr("test_loop.batches", lambda epoch: generated(parts))
     model = linear()
     kernel, _, losses = by_hand(model, epochs=3)
     epochs = ee.finetune(model, sources[kind], SETTINGS, verbose=False)
@@ -101,9 +126,7 @@ def test_goes_on_where_it_was_killed(tmp_path):
     with pytest.raises(Exception, match="Killed"):
         ee.finetune(model, Deadly(), SETTINGS, None, None, tmp_path)
     again = linear()
-    shuffled = Shuffled()
-    shuffled.on_epoch_end()  # In its second epoch.
-    epochs = ee.finetune(again, shuffled, SETTINGS, None, None, tmp_path)
+    epochs = ee.finetune(again, Shuffled(), SETTINGS, None, None, tmp_path)
     kernel, _, losses = by_hand(linear(), epochs=3)
     np.testing.assert_allclose(again.get_weights()[0], kernel, rtol=1e-4)
     np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=1e-4)
@@ -157,13 +180,40 @@ def test_search_and_finetune_in_a_notebook(digits):
         ([], "no training examples"),
         ([(FEATURES, LABELS + 7)], "Labels must lie in"),
         ([(FEATURES, LABELS[:5])], "one whole number for each image"),
-        ([FEATURES], "Received a ndarray"),
+        ([FEATURES], "Received: a ndarray"),
+        ([(FEATURES, LABELS, LABELS)], "without sample weights.* a tuple of 3"),
+        (tf.data.Dataset.from_tensors((FEATURES, LABELS)).take(0), "There are"),
+        ((pair for pair in [(FEATURES, LABELS)]), "Received: a generator"),
+        (Endless(), "PyDataset with num_batches"),
         ([(FEATURES, LABELS.astype(float))], "whole numbers"),
     ],
 )
 def test_examples_that_are_none(examples, told):
     with pytest.raises(ee.InputError, match=told):
         ee.finetune(linear(), examples, SETTINGS)
+
+
+def test_a_folder_belongs_to_one_network_and_its_settings(tmp_path):
+    def finetune(model, **changes):
+        settings = dataclasses.replace(SETTINGS, epochs=1, **changes)
+        examples = FEATURES, LABELS
+        return ee.finetune(model, examples, settings, directory=tmp_path)
+
+    model = linear()
+    finetune(model)
+    other = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    with pytest.raises(ee.InputError, match="was made with network="):
+        finetune(other)
+    with pytest.raises(ee.InputError, match="learning_rate=0.5, now it is 0.1"):
+        finetune(linear(), learning_rate=0.1)
+    with locks.of_folder(tmp_path, "fine-tuning"):
+        with pytest.raises(ee.InputError, match="Another fine-tuning"):
+            finetune(linear())
+
+
+def test_validation_may_not_be_empty():
+    with pytest.raises(ee.InputError, match="no validation examples"):
+        ee.finetune(linear(), (FEATURES, LABELS), SETTINGS, [])
 
 
 def test_distillation_needs_a_teacher():
