@@ -7,6 +7,7 @@ import toys
 from eagleeye_tf import errors
 from eagleeye_tf.candidates import constraints
 from eagleeye_tf.candidates import sampling
+from eagleeye_tf.candidates.settings import SearchSettings
 from eagleeye_tf.models import zoo
 from eagleeye_tf.pruning.channel_graph import ChannelGraph
 from eagleeye_tf.pruning.cost import CostModel
@@ -117,7 +118,7 @@ def test_uniform_is_uniform_up_to_a_channel():
 
 def test_uniform_needs_a_budget_and_has_one_strategy():
     with pytest.raises(errors.InputError, match="needs a budget"):
-        sampling.UniformSampling(*setup(toys.chain())).suggest(1)
+        SearchSettings(algorithm="uniform", max_macs=0.5)
     arguments = setup(toys.chain(channels=(64, 64)), macs=0.5)
     with pytest.raises(errors.InputError, match="num_candidates=2"):
         sampling.UniformSampling(*arguments).suggest(2)
