@@ -34,13 +34,14 @@ _SECONDS = 0.2  # for a file in a round
 _LEAST = 6
 
 
-def measure(paths, num_threads, image_shape):
+def measure(paths, num_threads, image_shape, use_gpu=False):
     """Median milliseconds of one image in each of several files.
 
     Args:
         paths: see `formats.open_model`.
         num_threads: of the CPU.
         image_shape: (height, width, channels).
+        use_gpu: whether TensorFlow may use a GPU.
 
     Returns:
         List of float.
@@ -57,7 +58,7 @@ def measure(paths, num_threads, image_shape):
             json.dumps(list(image_shape)),
             *map(os.fspath, paths),
         ],
-        env=environment(num_threads),
+        env=environment(num_threads, use_gpu),
         capture_output=True,
         text=True,
         check=False,
@@ -75,7 +76,8 @@ class Stopwatch:
     """Measures Keras models in the format they will be shipped in.
 
     Args:
-        format: name in `formats.FORMATS`, or "saved_model".
+        format: name in `formats.FORMATS`, which run on the CPU; or
+            "saved_model", which runs on a GPU where there is one.
         num_threads: of the CPU.
         images: array (examples, …), from which int8 has its ranges.
 
@@ -99,6 +101,7 @@ class Stopwatch:
                 "Stopwatch(…, images=…)."
             )
         self._format = format
+        self._use_gpu = format == "saved_model"
         self._num_threads = num_threads
         self._images = images
 
@@ -110,16 +113,24 @@ class Stopwatch:
                 self._write(model, pathlib.Path(folder) / str(number))
                 for number, model in enumerate(models)
             ]
-            return measure(paths, self._num_threads, shape)
+            return measure(paths, self._num_threads, shape, self._use_gpu)
 
     def describe(self):
         """What is measured, and on what, as plain values."""
         return {
             "format": self._format,
             "num_threads": self._num_threads,
-            "processor": _processor(),
+            "processor": self._device() or _processor(),
             "tensorflow": tf.__version__,
         }
+
+    def _device(self):
+        """Name of the GPU that is used, if there is one."""
+        gpus = tf.config.list_physical_devices("GPU") if self._use_gpu else []
+        if not gpus:
+            return None
+        details = tf.config.experimental.get_device_details(gpus[0])
+        return details.get("device_name", "GPU")
 
     def _write(self, model, folder):
         saved = folder / "saved_model"
@@ -141,13 +152,13 @@ def _processor():
     return platform.processor() or platform.machine()
 
 
-def environment(num_threads):
+def environment(num_threads, use_gpu=False):
     """Variables of a process that has so many threads of the CPU."""
     return {
         **os.environ,
+        **({} if use_gpu else {"CUDA_VISIBLE_DEVICES": ""}),
         # A notebook may have found this package by a path of its own.
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-        "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": str(num_threads),
         "TF_NUM_INTRAOP_THREADS": str(num_threads),
         "TF_NUM_INTEROP_THREADS": "1",

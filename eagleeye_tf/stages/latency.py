@@ -50,7 +50,8 @@ _FORMAT = flags.DEFINE_enum(
     "latency_format",
     "litert",
     list(stopwatch.FORMATS),
-    "What latency is measured in, on the CPU.",
+    "What latency is measured in: on the CPU, but for a SavedModel where there "
+    "is a GPU.",
 )
 _THREADS = flags.DEFINE_integer(
     "latency_threads", 1, "Threads of the CPU to measure with.", lower_bound=1
