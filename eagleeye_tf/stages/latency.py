@@ -85,10 +85,14 @@ def latencies(job, model, settings):
         return None
     images, _ = job.data.arrays(job.data.calibration)
     watch = stopwatch.Stopwatch(_FORMAT.value, _THREADS.value, images[:_IMAGES])
+    told = _Progress()
     found = latency_lib.Latencies(
-        model, watch, job.workdir / "search" / "latency.jsonl", _Progress()
+        model, watch, job.workdir / "search" / "latency.jsonl", told
     )
-    found.fit(settings)
+    try:
+        found.fit(settings)
+    finally:
+        told.close()
     return found
 
 
@@ -105,8 +109,13 @@ class _Progress:
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
             if done == total:
-                self._bar.close()
-                self._bar = None
+                self.close()
+
+    def close(self):
+        """Ends the bar, so that what follows has a line of its own."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
 
 def summary(result):
