@@ -1,6 +1,7 @@
 """Stage: scores pruning strategies that meet a budget, without training any."""
 
 import dataclasses
+import gc
 import itertools
 import sys
 
@@ -185,6 +186,7 @@ def _search(job, has_cluster=False):
     settings = search_settings()
     model = job.trained_model()
     latencies = latency.latencies(job, model, settings)
+    gc.collect()  # What was measured; TensorFlow would look for it on workers.
     cluster = machines.search_cluster() if has_cluster else None
     data = job.data
     calibration = data.arrays(data.calibration)
