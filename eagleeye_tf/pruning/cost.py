@@ -97,8 +97,7 @@ class CostModel:
         Returns:
             `{metric: int64 array (candidates,)}`.
         """
-        kept = np.asarray(kept, np.int64)
-        widths = kept @ self._slopes.T + self._constants
+        widths = self._widths(kept)
         return {metric: self._cost(metric, widths) for metric in metrics}
 
     def _cost(self, metric, widths):
@@ -106,10 +105,17 @@ class CostModel:
             sizes = widths[:, self._tensor_forms] * self._tensor_bytes
             needed = (sizes.astype(float) @ self._needed).max(axis=1)
             return needed.astype(np.int64)
-        total = np.zeros(len(widths), np.int64)
+        return sum(self._sizes(metric, widths), np.zeros(len(widths), np.int64))
+
+    def _sizes(self, metric, widths):
+        """MACs or parameters of each kind of weight: arrays (candidates,)."""
         for forms, coefficient in self._terms[metric].items():
-            total += coefficient * widths[:, list(forms)].prod(axis=1)
-        return total
+            if coefficient:
+                yield coefficient * widths[:, list(forms)].prod(axis=1)
+
+    def _widths(self, kept):
+        """What each linear function counts: int array (candidates, forms)."""
+        return np.asarray(kept, np.int64) @ self._slopes.T + self._constants
 
     def parts(self, kept):
         """What the costs of many candidates consist of.
@@ -122,16 +128,12 @@ class CostModel:
             (candidates, tensors)). Kernels that keep the same channels are
             one column, and so are such tensors.
         """
-        widths = np.asarray(kept, np.int64) @ self._slopes.T + self._constants
-        macs = [
-            coefficient * widths[:, list(forms)].prod(axis=1)
-            for forms, coefficient in self._terms["macs"].items()
-            if coefficient
-        ]
+        widths = self._widths(kept)
+        macs = np.stack(list(self._sizes("macs", widths)), axis=1)
         per_channel = np.bincount(
             self._tensor_forms, self._tensor_bytes, len(self._forms)
         )
-        return np.stack(macs, axis=1).astype(float), widths * per_channel
+        return macs.astype(float), widths * per_channel
 
     def of_one(self, kept):
         """The `Cost` of one candidate; `kept` is an int array (groups,)."""
