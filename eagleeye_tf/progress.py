@@ -22,6 +22,28 @@ def bar(total, description, unit):
     )
 
 
+def by_step(bar, steps):
+    """What shows the steps of a training in a bar.
+
+    Args:
+        bar: a `bar` over the steps of all epochs.
+        steps: how many an epoch has.
+
+    Returns:
+        Function of (epoch, step, loss), both from 0, for `training.loop.fit`.
+    """
+
+    def on_step(epoch, step, loss):
+        if not bar.n:
+            bar.go_on_from(epoch * steps + step)
+        bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}", refresh=False)
+        bar.update()
+        if step == 0:  # However rarely a file is written to.
+            bar.refresh()
+
+    return on_step
+
+
 class _Bar(tqdm.tqdm):
     """Shows how it ended, even if that was before it showed anything."""
 

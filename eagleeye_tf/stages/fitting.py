@@ -77,15 +77,13 @@ def fit(model, job, settings, directory, description, teacher=None):
     told = summaries.Summaries(job, directory)
     told.settings(dataclasses.asdict(settings))
 
+    show = progress.by_step(bar, steps)
+
     def on_step(epoch, step, loss):
-        if not bar.n:
-            bar.go_on_from(epoch * steps + step)
-        bar.n = epoch * steps + step + 1
+        show(epoch, step, loss)
         if step % _STEPS_PER_SUMMARY == 0:
             rate = schedules.rate_at(bar.n - 1, settings, steps)
             told.scalars(bar.n, {"loss": loss, "learning_rate": rate})
-        bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}", refresh=False)
-        bar.refresh() if step == 0 else bar.update(0)
 
     count = job.validator(model)
 

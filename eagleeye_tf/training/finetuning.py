@@ -86,7 +86,7 @@ def finetune(
         on_step = None
         if verbose:
             bar = progress.bar(total, "Fine-tuning", "step")
-            on_step = _shown_by(stack.enter_context(bar), source.steps)
+            on_step = progress.by_step(stack.enter_context(bar), source.steps)
         return loop.fit(
             model,
             source.batches,
@@ -107,17 +107,6 @@ def _architecture(model):
         for layer in model.layers
     ]
     return hashlib.sha256(repr(layers).encode()).hexdigest()
-
-
-def _shown_by(bar, steps):
-    def on_step(epoch, step, loss):
-        done = epoch * steps + step
-        if not bar.n:
-            bar.go_on_from(done)
-        bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}", refresh=False)
-        bar.update()
-
-    return on_step
 
 
 def _counter(model, validation, batch_size, distribution):
