@@ -34,8 +34,6 @@ def main():
     search.search_settings()
     finetune.training_settings(job)
     if not job.has_file():
-        train.training_settings(job)
-    if not job.has_file():
         train.train(job)
     found = search.search(job)
     console.say(search.in_words(found))

@@ -141,9 +141,11 @@ def search(
     """
     settings = settings or settings_lib.SearchSettings()
     graph = _prunable(model)
-    cost_model = None
-    if latencies and settings.has_latency_budget:
-        _require_same_network(model, latencies)
+    fingerprint = batches_lib.model_fingerprint(model)
+    cost_model = CostModel(graph)
+    is_measured = latencies is not None and settings.has_latency_budget
+    if is_measured:
+        _require_same_network(fingerprint, latencies)
         cost_model = latencies.fit(settings)
     algorithm = make_algorithm(graph, settings, cost_model)
     calibration = batches_lib.with_or_without_labels(calibration)
@@ -159,11 +161,11 @@ def search(
         new_moments=_moments(settings),
     )
     identity = {
-        "model": batches_lib.model_fingerprint(model),
+        "model": fingerprint,
         "calibration_set": batches_lib.fingerprint(*calibration),
         "sub_validation_set": batches_lib.fingerprint(*examples),
         **settings.identity(),
-        "latency_model": cost_model and cost_model.fingerprint,
+        "latency_model": cost_model.fingerprint if is_measured else None,
     }
     rungs = _rungs(settings, evaluator)
     if len(rungs) > 1 and (calibration[1] < 0).all():
@@ -196,24 +198,24 @@ def search(
     result = SearchResult(
         candidates=tuple(candidates),
         drawn=algorithm.drawn,
-        full_cost=CostModel(graph).full(),
+        full_cost=cost_model.full(),
         pruner=pruner,
-        model_fingerprint=identity["model"],
+        model_fingerprint=fingerprint,
         calibration=calibration[0],
         settings=settings,
         has_batch_norm=evaluator.has_batch_norm,
         torn=log.torn if log else 0,
     )
-    if cost_model is None or cluster is not None:
-        return result
-    return _confirmed(result, latencies, settings)
+    if is_measured and cluster is None:
+        return _confirmed(result, latencies, settings)
+    return result
 
 
-def _require_same_network(model, latencies):
-    if latencies.model_fingerprint != batches_lib.model_fingerprint(model):
+def _require_same_network(fingerprint, latencies):
+    if latencies.model_fingerprint != fingerprint:
         raise errors.InputError(
             "Latencies belong to one network. Received: those of another one "
-            f"than {model.name!r}."
+            "than the model that is searched."
         )
 
 
@@ -302,13 +304,14 @@ def make_algorithm(graph, settings, cost_model=None):
     Raises:
         InputError: if no strategy meets the constraints.
     """
-    if settings.has_latency_budget and cost_model is None:
+    cost_model = cost_model or CostModel(graph)
+    is_measured = constraints_lib.LATENCY in cost_model.metrics
+    if settings.has_latency_budget and not is_measured:
         raise errors.InputError(
             "A budget in latency has to be measured, which is done by "
             "eagleeye_tf.search and ee.search(…, latencies=…) alone. Received: "
             f"{settings.latency_budget}. Give a budget in macs or params."
         )
-    cost_model = cost_model or CostModel(graph)
     constraints = constraints_lib.wanted(settings, cost_model)
     constraints_lib.check_reachable(
         constraints, cost_model, graph.groups, settings

@@ -151,13 +151,14 @@ class JsonLog(abc.ABC):
 class RecordLog(JsonLog):
     """A log of dataclasses, one for each candidate.
 
-    Subclasses also set `kind`, the dataclass; it has an `index`.
+    Subclasses also set `kind`, the dataclass, and `key`, the name of its field
+    that tells one record from another.
 
     Attributes:
-        records: `{index: record}`.
+        records: `{key: record}`.
     """
 
-    kind = None
+    kind, key = None, "index"
 
     def __init__(self, path, identity):
         super().__init__(path, identity)
@@ -166,8 +167,8 @@ class RecordLog(JsonLog):
     def append(self, record):
         """Writes a record; it is on disk when this returns."""
         self.write(dataclasses.asdict(record))
-        self.records[record.index] = record
+        self.records[getattr(record, self.key)] = record
 
     def accept(self, record):
         found = self.kind(**record)
-        self.records[found.index] = found
+        self.records[getattr(found, self.key)] = found

@@ -48,33 +48,20 @@ class Measurement:
     milliseconds: float
     full_milliseconds: float
 
+    def __post_init__(self):
+        object.__setattr__(self, "kept", tuple(self.kept))  # JSON has lists.
+
     @property
     def share(self):
         """Of the whole network's latency."""
         return self.milliseconds / self.full_milliseconds
 
 
-class MeasurementLog(json_log.JsonLog):
-    """Measurements, so that none is made twice.
-
-    Attributes:
-        known: `{kept: Measurement}`.
-    """
+class MeasurementLog(json_log.RecordLog):
+    """Measurements, so that none is made twice."""
 
     schema, what = 1, "latency measurement"
-
-    def __init__(self, path, identity):
-        super().__init__(path, identity)
-        self.known = {}
-
-    def append(self, measurement):
-        """Writes a measurement; it is on disk when this returns."""
-        self.write(dataclasses.asdict(measurement))
-        self.known[measurement.kept] = measurement
-
-    def accept(self, record):
-        found = Measurement(**{**record, "kept": tuple(record["kept"])})
-        self.known[found.kept] = found
+    kind, key = Measurement, "kept"
 
 
 class LatencyModel:
@@ -251,7 +238,7 @@ class Latencies:
 
     def _measured(self, kept, log, total, before=0):
         """The `Measurement`s of networks: sequence of kept channels."""
-        waiting = [k for k in dict.fromkeys(kept) if k not in log.known]
+        waiting = [k for k in dict.fromkeys(kept) if k not in log.records]
         done = before + len(kept) - len(waiting)
         while waiting:
             self._on_measurement(done, total)
@@ -262,7 +249,7 @@ class Latencies:
                 log.append(Measurement(k, time, full))
             done += len(some)
         self._on_measurement(done, total)
-        return [log.known[k] for k in kept]
+        return [log.records[k] for k in kept]
 
     def _build(self, kept):
         groups = self._pruner.graph.groups
@@ -324,10 +311,10 @@ class _Memory:
     """A log of nothing but this process."""
 
     def __init__(self):
-        self.known = {}
+        self.records = {}
 
     def append(self, measurement):
-        self.known[measurement.kept] = measurement
+        self.records[measurement.kept] = measurement
 
 
 def _nobody(budgets, milliseconds):

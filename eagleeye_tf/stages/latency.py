@@ -58,19 +58,13 @@ _THREADS = flags.DEFINE_integer(
 )
 
 
-def budgets():
+def settings():
     """The `SearchSettings` about latency that the flags describe."""
     return {
         "latency": _LATENCY.value,
         "latency_ms": _LATENCY_MS.value,
         "max_latency": _MAX_LATENCY.value,
         "max_latency_ms": _MAX_LATENCY_MS.value,
-    }
-
-
-def precision():
-    """The `SearchSettings` that say how well latency is measured and met."""
-    return {
         "latency_tolerance": _TOLERANCE.value,
         "latency_measurements": _MEASUREMENTS.value,
     }

@@ -131,17 +131,13 @@ def search_settings():
     Raises:
         InputError: if a value is outside its range.
     """
-    budgets = {
-        "macs": _MACS.value,
-        "params": _PARAMS.value,
-        "activation_memory": _ACTIVATION_MEMORY.value,
-        **{f"max_{metric}": flag.value for metric, flag in _MOST.items()},
-        **latency.budgets(),
-    }
     uniform = _ALGORITHM.value == "uniform"
     return settings_lib.SearchSettings(
-        **budgets,
-        **latency.precision(),
+        macs=_MACS.value,
+        params=_PARAMS.value,
+        activation_memory=_ACTIVATION_MEMORY.value,
+        **{f"max_{metric}": flag.value for metric, flag in _MOST.items()},
+        **latency.settings(),
         tolerance=_TOLERANCE.value,
         num_candidates=1 if uniform else _NUM_CANDIDATES.value,
         min_ratio=_MIN_RATIO.value,
