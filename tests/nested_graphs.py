@@ -95,3 +95,57 @@ def extra_inputs():
     image = keras.Input((8, 8, 3))
     x = base({"other": conv(5, "unused")(image), "image": conv(6, "a")(image)})
     return classified(image, conv(3, "head")(x))
+
+
+def _inner():
+    """A model without weights, to be called several times."""
+    inside = keras.Input((8, 8, 6), name="inside")
+    return keras.Model(inside, layers.ReLU()(inside), name="inner")
+
+
+def _sequential_inner():
+    return keras.Sequential([layers.ReLU()], name="inner")
+
+
+def _first_of_two(inner):
+    image = keras.Input((8, 8, 3))
+    x = inner(conv(6, "a")(image))
+    y = inner(conv(6, "b")(conv(5, "c")(x)))
+    rest = layers.Dense(4, name="logits")(layers.Flatten()(y))
+    return keras.Model(image, [x, rest])
+
+
+def _last_of_two(inner):
+    image = keras.Input((8, 8, 3))
+    x = inner(conv(6, "a")(image))
+    return keras.Model(image, inner(conv(6, "b")(conv(5, "c")(x))))
+
+
+@graph({"c": 5})
+def first_call_is_an_output():
+    """Keras numbers calls of nested models among outputs in its own way."""
+    return _first_of_two(_inner())
+
+
+@graph({"c": 5})
+def first_call_of_a_sequential_is_an_output():
+    return _first_of_two(_sequential_inner())
+
+
+@graph({"c": 5})
+def last_call_is_the_output():
+    return _last_of_two(_inner())
+
+
+@graph({"c": 5})
+def last_call_of_a_sequential_is_the_output():
+    return _last_of_two(_sequential_inner())
+
+
+@graph({"c": 5})
+def called_before_and_elsewhere():
+    """Calls in another model are not counted."""
+    inner = _inner()
+    image = keras.Input((8, 8, 6))
+    keras.Model(image, inner(inner(image)))
+    return _last_of_two(inner)

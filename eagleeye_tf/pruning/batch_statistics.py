@@ -58,6 +58,12 @@ def open_sequentials(config, functional):
         functional: the live model.
     """
     layers = {layer.name: layer for layer in functional.layers}
+    opened = {
+        name
+        for name, layer in layers.items()
+        if isinstance(layer, keras.Sequential)
+    }
+    network.renumber_calls(config, opened, 1)
     for entry in config["layers"]:
         layer = layers.get(entry["name"])
         if not network.is_functional(layer):

@@ -136,43 +136,45 @@ def is_functional(model):
     return "layers" in config and "input_layers" in config
 
 
+def _is_functional_class(layer):
+    return is_functional(layer) and not isinstance(layer, keras.Sequential)
+
+
 def config_of(functional):
-    """The config of a functional model, to read or to edit.
+    """The config of a functional model, to read or to edit."""
+    return copy.deepcopy(functional.get_config())
 
-    Raises:
-        InputError: if Keras wrote a graph that it could not read itself.
+
+def renumber_calls(config, names, offset):
+    """Adds `offset` to the call numbers of the outputs of a model.
+
+    Everywhere in a config the first call of a layer is number 0, but for the
+    outputs of a model: there Keras counts the calls of a nested functional
+    model (not of a Sequential) from 1.
+
+    Args:
+        config: config of a functional model; changed.
+        names: the layers whose calls to renumber.
+        offset: 1 or -1.
     """
-    config = copy.deepcopy(functional.get_config())
-    calls = {e["name"]: len(e["inbound_nodes"]) for e in config["layers"]}
 
-    def repaired(structure):
+    def shifted(structure):
         if isinstance(structure, dict):
-            return {k: repaired(v) for k, v in structure.items()}
+            return {k: shifted(v) for k, v in structure.items()}
         if not _is_key(structure):
-            return [repaired(item) for item in structure]
+            return [shifted(item) for item in structure]
         name, index, output = structure
-        if index < max(calls[name], 1):
-            return [name, index, output]
-        if calls[name] > 1:
-            raise errors.InputError(
-                f"Model {functional.name!r} gives an output of "
-                f"{name!r}, which is called several times here and elsewhere, "
-                "and Keras does not write down which call that is. Build the "
-                "model with layers of its own."
-            )
-        # Keras counts calls in other models, too, when an output of a nested
-        # model is an output of this one.
-        return [name, 0, output]
+        return [name, index + offset * (name in names), output]
 
-    for key in ("input_layers", "output_layers"):
-        config[key] = repaired(config[key])
-    return config
+    config["output_layers"] = shifted(config["output_layers"])
 
 
 def read(functional):
     """Reads the calls of a functional model (see `as_functional`)."""
     config = config_of(functional)
     layers = {layer.name: layer for layer in functional.layers}
+    nested = {n for n, x in layers.items() if _is_functional_class(x)}
+    renumber_calls(config, nested, -1)
     output_keys = _history_keys(config["output_layers"])
     shapes = {}
     for key, tensor in zip(output_keys, functional.outputs, strict=True):

@@ -1,7 +1,5 @@
 """(model, strategy) -> a really smaller model with the surviving weights."""
 
-import copy
-
 import keras
 import numpy as np
 
@@ -148,10 +146,7 @@ def _rebuild(graph, keep, batch_statistics, fresh=False):
     """`rebuild`; with None for `keep` the config alone, as Keras wrote it."""
     model = graph.model
     source = network.as_functional(model) if batch_statistics else model
-    if isinstance(source, keras.Sequential):
-        config = copy.deepcopy(source.get_config())
-    else:
-        config = network.config_of(source)
+    config = network.config_of(source)
     if batch_statistics:
         batch_statistics_lib.open_sequentials(config, source)
     code = live_code.LiveCode()
