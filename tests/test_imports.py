@@ -8,7 +8,15 @@ import pytest
 import eagleeye_tf
 
 PACKAGE = pathlib.Path(eagleeye_tf.__file__).parent
-EVERYWHERE = {"errors", "files", "locks", "outputs", "progress", "replicas"}
+EVERYWHERE = {
+    "errors",
+    "examples",
+    "files",
+    "locks",
+    "outputs",
+    "progress",
+    "replicas",
+}
 # What each part of the package may import from the others.
 ALLOWED = {
     "pruning": set(),

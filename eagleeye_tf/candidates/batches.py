@@ -1,22 +1,25 @@
-"""Images in whatever form users have them -> arrays, batches, fingerprints."""
+"""Images -> batches; fingerprints of what was seen."""
 
 import hashlib
 
 import numpy as np
 import tensorflow as tf
 
-from eagleeye_tf import errors
+from eagleeye_tf import examples
 
 
 def of_images(images, batch_size):
     """A `tf.data.Dataset` of image batches (batch, …), in order.
 
     Args:
-        images: array (examples, …); or a `tf.data.Dataset`, a Keras
-            `PyDataset` or any iterable of batches, each the images or a
-            tuple that starts with them.
+        images: array (examples, …), or a pair that starts with one; or a
+            `tf.data.Dataset`, a Keras `PyDataset` or any iterable of batches,
+            each the images or a tuple that starts with them.
         batch_size: examples per batch, for arrays; the last may be smaller.
     """
+    if examples.is_pair(images):
+        images, _ = images
+    examples.require_an_end(images)
     if isinstance(images, tf.data.Dataset):
         return images.map(_first)
     if not hasattr(images, "shape"):
@@ -38,50 +41,6 @@ def without_labels(batches):
         return images, tf.fill(tf.shape(images)[:1], tf.constant(-1, tf.int64))
 
     return batches.map(label)
-
-
-def as_arrays(examples):
-    """Labelled examples -> `(images, labels)` NumPy arrays.
-
-    Args:
-        examples: a pair of arrays; or a `tf.data.Dataset`, a Keras
-            `PyDataset` or any iterable of batches (images, labels).
-
-    Raises:
-        InputError: if there are no examples, or not one label for each.
-    """
-    if isinstance(examples, tuple) and len(examples) == 2:
-        images, labels = (np.asarray(part) for part in examples)
-    else:
-        pairs = [(np.asarray(b[0]), np.asarray(b[1])) for b in examples]
-        if not pairs:
-            raise errors.InputError("The sub-validation set is empty.")
-        images, labels = (np.concatenate(p) for p in zip(*pairs, strict=True))
-    labels = labels.reshape(-1) if labels.shape[1:] == (1,) else labels
-    if not len(images) or labels.shape != (len(images),):
-        raise errors.InputError(
-            "Examples are images and one integer class for each. Received: "
-            f"images of shape {images.shape}, labels of shape {labels.shape}."
-        )
-    return images, labels
-
-
-def with_or_without_labels(examples):
-    """Labelled examples, or images alone -> arrays `(images, labels)`.
-
-    Args:
-        examples: as for `as_arrays`; or an array (examples, …) of images, or
-            batches of images alone. Their labels are -1, which no answer is.
-    """
-    if not isinstance(examples, tuple) and not hasattr(examples, "shape"):
-        examples = list(examples)
-        if examples and isinstance(examples[0], (tuple, list)):
-            return as_arrays(examples)
-        examples = np.concatenate([np.asarray(batch) for batch in examples])
-    if isinstance(examples, tuple):
-        return as_arrays(examples)
-    images = np.asarray(examples)
-    return images, np.full(len(images), -1)
 
 
 def never_empty(images):

@@ -8,6 +8,7 @@ import operator
 import numpy as np
 
 from eagleeye_tf import errors
+from eagleeye_tf import examples as examples_lib
 from eagleeye_tf import progress
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.candidates import algorithms
@@ -140,21 +141,21 @@ def search(
             belongs to another search.
     """
     settings = settings or settings_lib.SearchSettings()
+    examples_lib.check_classifier(model)
     graph = _prunable(model)
     fingerprint = batches_lib.model_fingerprint(model)
     cost_model = CostModel(graph)
+    calibration, sub_validation = _arrays(model, calibration, sub_validation)
     is_measured = latencies is not None and settings.has_latency_budget
     if is_measured:
         _require_same_network(fingerprint, latencies)
         cost_model = latencies.fit(settings)
     algorithm = make_algorithm(graph, settings, cost_model)
-    calibration = batches_lib.with_or_without_labels(calibration)
     pruner = make_pruner(model, settings, calibration, graph)
-    examples = batches_lib.as_arrays(sub_validation)
     evaluator = evaluators.make(
         pruner,
         calibration,
-        examples,
+        sub_validation,
         distribution,
         cluster,
         batch_size=settings.batch_size,
@@ -163,7 +164,7 @@ def search(
     identity = {
         "model": fingerprint,
         "calibration_set": batches_lib.fingerprint(*calibration),
-        "sub_validation_set": batches_lib.fingerprint(*examples),
+        "sub_validation_set": batches_lib.fingerprint(*sub_validation),
         **settings.identity(),
         "latency_model": cost_model.fingerprint if is_measured else None,
     }
@@ -209,6 +210,20 @@ def search(
     if is_measured and cluster is None:
         return _confirmed(result, latencies, settings)
     return result
+
+
+def _arrays(model, calibration, sub_validation):
+    """Both sets as arrays (images, labels), with images of one type."""
+    calibration = examples_lib.with_or_without_labels(calibration)
+    sub_validation = examples_lib.as_arrays(sub_validation)
+    if calibration[0].dtype != sub_validation[0].dtype:
+        calibration, sub_validation = (
+            (images.astype(np.float32), labels)
+            for images, labels in (calibration, sub_validation)
+        )
+    for images, labels in (calibration, sub_validation):
+        examples_lib.check(model, images, labels)
+    return calibration, sub_validation
 
 
 def _require_same_network(fingerprint, latencies):

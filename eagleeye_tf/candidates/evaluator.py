@@ -13,8 +13,8 @@ import time
 
 import numpy as np
 
+from eagleeye_tf import examples
 from eagleeye_tf.candidates import adaptive_bn
-from eagleeye_tf.candidates import scoring
 
 
 @dataclasses.dataclass
@@ -70,7 +70,7 @@ class Evaluator(abc.ABC):
         traces: how often TensorFlow traced a network so far.
 
     Raises:
-        InputError: if the labels do not fit the model's output.
+        InputError: if images or labels do not fit the model.
     """
 
     width = 1
@@ -83,7 +83,8 @@ class Evaluator(abc.ABC):
         batch_size=128,
         new_moments=adaptive_bn.Moments,
     ):
-        scoring.check_labels(pruner.graph.model, sub_validation[1])
+        for images, labels in (calibration, sub_validation):
+            examples.check(pruner.graph.model, images, labels)
         self.pruner = pruner
         self.has_batch_norm = bool(
             adaptive_bn.batch_norm_layers(pruner.graph.model)

@@ -1,9 +1,7 @@
 """Top-1 accuracy as two integers: how many are correct, of how many."""
 
-import numpy as np
 import tensorflow as tf
 
-from eagleeye_tf import errors
 from eagleeye_tf import replicas
 from eagleeye_tf.candidates import batches as batches_lib
 
@@ -69,31 +67,3 @@ def count_correct(model, batches, distribution=None):
     """Counts the correct answers of a model: `(correct, total)`."""
     distribution = distribution or tf.distribute.get_strategy()
     return Scorer(model, batches, distribution).count()
-
-
-def check_labels(model, labels):
-    """Raises InputError unless the model's classes cover the labels.
-
-    Args:
-        model: `keras.Model`.
-        labels: int array (examples,).
-    """
-    shape = tuple(model.outputs[0].shape)
-    if len(model.outputs) != 1 or len(shape) != 2 or shape[1] < 2:
-        raise errors.InputError(
-            "Candidates are scored by top-1 accuracy, for which a model has "
-            "one output (batch, classes) with at least 2 classes. Received "
-            f"outputs: {[tuple(o.shape) for o in model.outputs]}."
-        )
-    labels = np.asarray(labels)
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise errors.InputError(
-            "Labels are whole numbers, the index of the class. Received: "
-            f"dtype {labels.dtype}."
-        )
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= shape[1]:
-        raise errors.InputError(
-            f"Labels must lie in [0, {shape[1]}), the classes of model "
-            f"{model.name!r}. Received: labels from {low} to {high}."
-        )

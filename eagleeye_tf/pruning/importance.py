@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from eagleeye_tf import errors
+from eagleeye_tf import examples as examples_lib
 from eagleeye_tf import outputs as outputs_lib
 
 _BATCH = 64
@@ -97,14 +98,18 @@ class Taylor:
     """
 
     def __init__(self, graph, examples):
-        if examples is None or (np.asarray(examples[1]) < 0).all():
+        images, labels = [], np.array([-1])
+        if examples is not None:
+            images, labels = examples_lib.with_or_without_labels(examples)
+        if (labels < 0).all():
             raise errors.InputError(
                 "The importance 'taylor' asks for labelled images: give "
                 "examples=(images, labels)."
             )
+        examples_lib.check(graph.model, images, labels)
         self._graph = graph
         self._filters = _Filters(graph)
-        self._changes = self._measure(graph.model, *examples)
+        self._changes = self._measure(graph.model, images, labels)
 
     def of_group(self, group):
         """float64 array (channels,)."""
@@ -197,7 +202,8 @@ def rank_channels(graph, importance="l1", examples=None):
         importance: a name of `IMPORTANCES`; a function like `l1`; or a class
             whose objects are made of (graph, examples) and have `of_group`,
             from a `ChannelGroup` to an array (channels,).
-        examples: `(images, labels)` for importances that ask for them.
+        examples: `(images, labels)`, or batches of such, for importances
+            that ask for them.
 
     Returns:
         One int array (group size,) per group: indices into the group.

@@ -20,7 +20,8 @@ class Pruner:
         importance: see `importance.rank_channels`.
         round_to: multiple to which kept channels are rounded up.
         graph: the model's `ChannelGraph`, if it was analysed before.
-        examples: `(images, labels)` for importances that ask for them.
+        examples: `(images, labels)`, or batches of such, for importances
+            that ask for them.
         rankings: what `rank_channels` gave before, instead of `importance`.
 
     Attributes:
@@ -98,7 +99,7 @@ def prune(model, ratios, importance="l1", round_to=1, examples=None):
             `"taylor"`, `"random"`, or a function from a list of arrays
             (channels, weights) to an array (channels,).
         round_to: kept channels are rounded up to a multiple of it.
-        examples: `(images, labels)`, for `"taylor"`.
+        examples: `(images, labels)`, or batches of such, for `"taylor"`.
 
     Returns:
         A new `keras.Model` with the surviving weights, the same layer names,

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from eagleeye_tf import errors
+from eagleeye_tf import examples as examples_lib
 from eagleeye_tf import files
 from eagleeye_tf import locks
 from eagleeye_tf import progress
@@ -68,7 +69,7 @@ def finetune(
         )
     distribution = distribution or tf.distribute.get_strategy()
     source = _source(examples, settings)
-    scoring.check_labels(model, source.labels)
+    examples_lib.check(model, *source.some)
     count = _counter(model, validation, settings.batch_size, distribution)
     total = settings.epochs * source.steps
     with contextlib.ExitStack() as stack:
@@ -113,19 +114,15 @@ def _counter(model, validation, batch_size, distribution):
     """Function that counts correct validation answers: (correct, total)."""
     if validation is None:
         return lambda: (0, 0)
-    if not isinstance(validation, tuple):
-        validation = list(validation)
-        if not validation:
-            raise errors.InputError("There are no validation examples.")
-    images, labels = batches_lib.as_arrays(validation)
-    scoring.check_labels(model, labels)
+    images, labels = examples_lib.as_arrays(validation)
+    examples_lib.check(model, images, labels)
     batches = batches_lib.of_examples(images, labels, batch_size)
     return scoring.Scorer(model, batches, distribution).count
 
 
 def _source(examples, settings):
-    if isinstance(examples, tuple) and len(examples) == 2:
-        return _Arrays(*batches_lib.as_arrays(examples), settings)
+    if examples_lib.is_pair(examples):
+        return _Arrays(*examples_lib.as_arrays(examples), settings)
     if isinstance(examples, tf.data.Dataset):
         return _Dataset(examples)
     if isinstance(examples, keras.utils.PyDataset):
@@ -143,12 +140,12 @@ class _Arrays:
     """Shuffled in an order that depends on the seed and the epoch alone.
 
     Attributes:
-        labels: of some examples at least, int array.
+        some: `(images, labels)` of some examples at least, arrays.
         steps: batches per epoch.
     """
 
     def __init__(self, images, labels, settings):
-        self._images, self.labels = images, labels
+        self.some = self._images, self._labels = images, labels
         self._seed = settings.seed
         self._batch_size = settings.batch_size
         self.steps = len(images) // self._batch_size
@@ -161,9 +158,9 @@ class _Arrays:
 
         def read(rows):
             images, labels = tf.numpy_function(
-                lambda rows: (self._images[rows], self.labels[rows]),
+                lambda rows: (self._images[rows], self._labels[rows]),
                 [rows],
-                [self._images.dtype, self.labels.dtype],
+                [self._images.dtype, self._labels.dtype],
             )
             images.set_shape((None, *self._images.shape[1:]))
             labels.set_shape((None,))
@@ -177,15 +174,11 @@ class _Dataset:
     """A `tf.data.Dataset` of batches; attributes as of `_Arrays`."""
 
     def __init__(self, dataset):
-        self.steps = int(dataset.cardinality())
-        if self.steps == tf.data.INFINITE_CARDINALITY:
-            raise errors.InputError(
-                "An epoch has an end: give a tf.data.Dataset with take(…)."
-            )
+        self.steps = int(examples_lib.require_an_end(dataset).cardinality())
         if self.steps == tf.data.UNKNOWN_CARDINALITY:
             self.steps = sum(1 for _ in dataset)
         _require_some(self.steps)
-        _, self.labels = _pair(next(iter(dataset)))
+        self.some = examples_lib.of_batch(next(iter(dataset)))
         self._dataset = dataset.map(
             lambda images, labels: (images, tf.reshape(labels, [-1]))
         )
@@ -202,10 +195,10 @@ class _Batches:
         self._batches = batches
         self.steps = self._count()
         _require_some(self.steps)
-        images, self.labels = _pair(batches[0])
+        self.some = images, labels = examples_lib.of_batch(batches[0])
         self._spec = (
             tf.TensorSpec((None, *images.shape[1:]), images.dtype),
-            tf.TensorSpec((None,), self.labels.dtype),
+            tf.TensorSpec((None,), labels.dtype),
         )
 
     def batches(self, epoch, first):
@@ -213,7 +206,7 @@ class _Batches:
 
         def read():
             for step in range(first, self.steps):
-                yield _pair(self._batches[step])
+                yield examples_lib.of_batch(self._batches[step])
 
         generated = tf.data.Dataset.from_generator(
             read, output_signature=self._spec
@@ -243,38 +236,9 @@ class _PyDataset(_Batches):
         return super().batches(epoch, first)
 
     def _count(self):
-        count = self._batches.num_batches
-        if count is None:
-            raise errors.InputError(
-                "An epoch has an end: give a PyDataset with num_batches."
-            )
-        return count
+        return examples_lib.require_an_end(self._batches).num_batches
 
 
 def _require_some(steps):
     if not steps:
         raise errors.InputError("There are no training examples.")
-
-
-def _pair(batch):
-    """(images, labels) of a batch as arrays; labels int (examples,).
-
-    Raises:
-        InputError: unless that is what it is.
-    """
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        what = type(batch).__name__
-        if isinstance(batch, (tuple, list)):
-            what += f" of {len(batch)}"
-        raise errors.InputError(
-            "Fine-tuning takes batches (images, labels), without sample "
-            f"weights. Received: a {what}."
-        )
-    images, labels = (np.asarray(part) for part in batch)
-    if labels.size != len(images):
-        raise errors.InputError(
-            "Labels are one whole number for each image, the index of its "
-            f"class. Received: labels of shape {labels.shape} for "
-            f"{len(images)} images."
-        )
-    return images, labels.reshape(-1)

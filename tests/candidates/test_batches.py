@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from eagleeye_tf import errors
+from eagleeye_tf import examples
 from eagleeye_tf.candidates import batches
 
 IMAGES = np.arange(5 * 4, dtype=np.float32).reshape(5, 2, 2, 1)
@@ -30,9 +30,14 @@ SOURCES = {
 def test_images_and_examples_of_any_source(source):
     joined = np.concatenate(list(batches.of_images(source, batch_size=3)))
     np.testing.assert_array_equal(joined, IMAGES)
-    images, labels = batches.as_arrays(source)
+    images, labels = examples.as_arrays(source)
     np.testing.assert_array_equal(images, IMAGES)
     np.testing.assert_array_equal(labels, LABELS)
+
+
+def test_images_of_a_pair():
+    pair = list(batches.of_images((IMAGES, LABELS), batch_size=3))
+    np.testing.assert_array_equal(np.concatenate(pair), IMAGES)
 
 
 def test_images_without_labels():
@@ -44,24 +49,6 @@ def test_images_without_labels():
 def test_arrays_are_batched_in_order_with_a_ragged_end():
     sizes = [len(batch) for batch in batches.of_images(IMAGES, batch_size=2)]
     assert sizes == [2, 2, 1]
-
-
-def test_column_of_labels():
-    _, labels = batches.as_arrays((IMAGES, LABELS[:, np.newaxis]))
-    np.testing.assert_array_equal(labels, LABELS)
-
-
-@pytest.mark.parametrize(
-    "examples", [(IMAGES, LABELS[:3]), (IMAGES[:0], LABELS[:0])]
-)
-def test_examples_that_do_not_match(examples):
-    with pytest.raises(errors.InputError, match="one integer class for each"):
-        batches.as_arrays(examples)
-
-
-def test_no_batches():
-    with pytest.raises(errors.InputError, match="empty"):
-        batches.as_arrays([])
 
 
 def test_fingerprint_sees_contents_shape_and_type():

@@ -207,10 +207,26 @@ def test_build_gives_the_winner(model, images, examples, calibration):
         assert (answers == examples[1]).sum() == expected
 
 
-def test_unreachable_budget_is_told_before_anything_is_scored(model):
+def test_unreachable_budget_is_told(model, images, examples):
     settings = dataclasses.replace(SETTINGS, macs=0.01)
     with pytest.raises(ee.InputError, match="raise max_ratio"):
-        ee.search(model, None, None, settings)
+        ee.search(model, images, examples, settings)
+
+
+def test_calibration_labels_of_another_count_are_refused(model, examples):
+    """They decide the first rung of a race."""
+    images, labels = examples
+    with pytest.raises(ee.InputError, match=r"Labels must lie in \[0, 4\)"):
+        ee.search(model, (images, labels + 1), examples, SETTINGS)
+    with pytest.raises(ee.InputError, match="takes images of shape"):
+        ee.search(model, images[:, :6], examples, SETTINGS)
+
+
+def test_sets_may_have_images_of_two_types(model, images, examples):
+    pictures, labels = np.round(examples[0]).astype(np.uint8), examples[1]
+    mixed = ee.search(model, images, (pictures, labels), SETTINGS)
+    as_float = (pictures.astype(np.float32), labels)
+    assert scores(mixed) == scores(ee.search(model, images, as_float, SETTINGS))
 
 
 @pytest.mark.parametrize(

@@ -244,10 +244,12 @@ def test_budgets_are_met_together(network, examples):
     )
 
 
-def test_exact_budgets_are_refused_before_anything_is_measured(network):
+def test_exact_budgets_are_refused_before_anything_is_measured(
+    network, examples
+):
     machine = Machine(len(layer_macs(network)))
     with pytest.raises(ee.InputError, match="No strategy meets.*macs"):
-        search(network, None, machine, macs=0.01)
+        search(network, examples, machine, macs=0.01)
     assert machine.measured == 0
 
 

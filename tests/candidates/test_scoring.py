@@ -2,7 +2,6 @@ import keras
 import numpy as np
 import pytest
 
-from eagleeye_tf import errors
 from eagleeye_tf.candidates import batches
 from eagleeye_tf.candidates import scoring
 
@@ -63,18 +62,3 @@ def test_progress_is_reported():
     scorer = scoring.Scorer(identity(), examples, scoring_distribution())
     scorer.count(on_batch=lambda: seen.append(1))
     assert len(seen) == 3
-
-
-def test_labels_beyond_the_classes():
-    with pytest.raises(errors.InputError, match=r"\[0, 3\).*from 0 to 3"):
-        scoring.check_labels(identity(), np.array([0, 3]))
-
-
-def test_labels_that_are_not_whole_numbers():
-    with pytest.raises(errors.InputError, match="float64"):
-        scoring.check_labels(identity(), np.array([0.0, 1.0]))
-
-
-def test_one_output_unit_has_no_top1():
-    with pytest.raises(errors.InputError, match="at least 2 classes"):
-        scoring.check_labels(identity(1), np.array([0, 1]))

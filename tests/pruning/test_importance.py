@@ -136,9 +136,23 @@ def test_taylor_is_the_first_order_change_of_the_loss(softmax):
 
 def test_taylor_needs_labels():
     model = toys.chain()
-    for examples in (None, (toys.images(model), np.full(8, -1))):
+    for examples in (None, (toys.images(model, 8), np.full(8, -1))):
         with pytest.raises(errors.InputError, match="labelled images"):
             importance.rank_channels(ChannelGraph(model), "taylor", examples)
+
+
+def test_taylor_takes_batches_and_refuses_classes_beyond():
+    graph = ChannelGraph(toys.chain())
+    images, labels = toys.images(graph.model, 8), np.arange(8) % 4
+    batches = [(images[:5], labels[:5]), (images[5:], labels[5:])]
+    for found, expected in zip(
+        importance.rank_channels(graph, "taylor", batches),
+        importance.rank_channels(graph, "taylor", (images, labels)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, expected)
+    with pytest.raises(errors.InputError, match=r"lie in \[0, 4\)"):
+        importance.rank_channels(graph, "taylor", (images, labels + 1))
 
 
 def test_random_is_another_order_but_always_the_same():

@@ -212,7 +212,7 @@ def test_a_folder_belongs_to_one_network_and_its_settings(tmp_path):
 
 
 def test_validation_may_not_be_empty():
-    with pytest.raises(ee.InputError, match="no validation examples"):
+    with pytest.raises(ee.InputError, match="set of examples is empty"):
         ee.finetune(linear(), (FEATURES, LABELS), SETTINGS, [])
 
 

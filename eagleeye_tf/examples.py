@@ -1,0 +1,176 @@
+"""Labelled images in whatever form users have them -> checked arrays."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from eagleeye_tf import errors
+
+
+def as_arrays(examples):
+    """Labelled examples -> `(images, labels)` NumPy arrays.
+
+    Args:
+        examples: a pair of arrays; or a `tf.data.Dataset`, a Keras
+            `PyDataset` or any iterable of batches (images, labels).
+
+    Raises:
+        InputError: if there are no examples, or not one label for each.
+    """
+    if is_pair(examples):
+        images, labels = (np.asarray(part) for part in examples)
+    else:
+        pairs = [of_batch(batch) for batch in require_an_end(examples)]
+        if not pairs:
+            raise errors.InputError("The set of examples is empty.")
+        images, labels = (np.concatenate(p) for p in zip(*pairs, strict=True))
+    labels = labels.reshape(-1) if labels.shape[1:] == (1,) else labels
+    if not len(images) or labels.shape != (len(images),):
+        raise errors.InputError(
+            "Examples are images and one integer class for each. Received: "
+            f"images of shape {images.shape}, labels of shape {labels.shape}."
+        )
+    return images, labels
+
+
+def with_or_without_labels(examples):
+    """Labelled examples, or images alone -> arrays `(images, labels)`.
+
+    Args:
+        examples: as for `as_arrays`; or an array (examples, …) of images, or
+            batches of images alone. Their labels are -1, which no answer is.
+    """
+    if is_pair(examples):
+        return as_arrays(examples)
+    if not hasattr(examples, "shape"):
+        examples = list(require_an_end(examples))
+        if not examples or isinstance(examples[0], (tuple, list)):
+            return as_arrays(examples)
+        examples = np.concatenate([np.asarray(batch) for batch in examples])
+    images = np.asarray(examples)
+    return images, np.full(len(images), -1)
+
+
+def is_pair(examples):
+    """Whether examples are two arrays (images, labels), not batches."""
+    if not isinstance(examples, (tuple, list)) or len(examples) != 2:
+        return False
+    images, labels = examples
+    if isinstance(images, (tuple, list, dict)):
+        return False
+    return isinstance(examples, tuple) or np.ndim(labels) < np.ndim(images)
+
+
+def of_batch(batch):
+    """(images, labels) of a batch as arrays; labels (examples,).
+
+    Raises:
+        InputError: unless that is what it is.
+    """
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        what = type(batch).__name__
+        if isinstance(batch, (tuple, list)):
+            what += f" of {len(batch)}"
+        raise errors.InputError(
+            "Examples come in batches (images, labels), without sample "
+            f"weights. Received: a {what}."
+        )
+    if isinstance(batch[0], (tuple, list, dict)):
+        raise errors.InputError(
+            "Examples have one array of images. Received: a "
+            f"{type(batch[0]).__name__} of {len(batch[0])}."
+        )
+    images, labels = (np.asarray(part) for part in batch)
+    if not np.ndim(labels):
+        raise errors.InputError(
+            "Examples come in batches: call dataset.batch(…). Received: an "
+            f"image of shape {images.shape} and one label."
+        )
+    if labels.size != len(images):
+        raise errors.InputError(
+            "Labels are one whole number for each image, the index of its "
+            f"class. Received: labels of shape {labels.shape} for "
+            f"{len(images)} images."
+        )
+    return images, labels.reshape(-1)
+
+
+def require_an_end(batches):
+    """Returns `batches`, unless they never end: `InputError`."""
+    endless = (
+        isinstance(batches, tf.data.Dataset)
+        and batches.cardinality() == tf.data.INFINITE_CARDINALITY
+    )
+    if isinstance(batches, keras.utils.PyDataset):
+        endless = batches.num_batches is None
+    if endless:
+        raise errors.InputError(
+            "Examples have an end: give a tf.data.Dataset with take(…), or a "
+            "PyDataset with num_batches."
+        )
+    return batches
+
+
+def check_classifier(model):
+    """Raises InputError unless a model classifies images, one at a time.
+
+    Args:
+        model: `keras.Model`.
+    """
+    if len(model.inputs) != 1:
+        raise errors.InputError(
+            "A model is scored and trained on images alone, so it has one "
+            "input; others can be pruned with ee.prune. Received inputs: "
+            f"{[tuple(x.shape) for x in model.inputs]}."
+        )
+    shape = tuple(model.outputs[0].shape)
+    if len(model.outputs) != 1 or len(shape) != 2 or (shape[1] or 0) < 2:
+        raise errors.InputError(
+            "Candidates are scored by top-1 accuracy, for which a model has "
+            "one output (batch, classes) with at least 2 classes. Received "
+            f"outputs: {[tuple(o.shape) for o in model.outputs]}."
+        )
+
+
+def check(model, images, labels):
+    """Raises InputError unless a classifier takes images and knows labels.
+
+    Args:
+        model: `keras.Model`.
+        images: array (examples, …).
+        labels: array (examples,); all -1 if nobody knows them.
+    """
+    check_classifier(model)
+    expected = tuple(model.inputs[0].shape)[1:]
+    found = tuple(images.shape)[1:]
+    if len(expected) != len(found) or any(
+        a not in (None, b) for a, b in zip(expected, found, strict=True)
+    ):
+        raise errors.InputError(
+            f"Model {model.name!r} takes images of shape {expected}. "
+            f"Received: {found}."
+        )
+    check_labels(model, labels)
+
+
+def check_labels(model, labels):
+    """Raises InputError unless the model's classes cover the labels.
+
+    Args:
+        model: `keras.Model` with one output (batch, classes).
+        labels: as for `check`.
+    """
+    labels, classes = np.asarray(labels), model.outputs[0].shape[1]
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise errors.InputError(
+            "Labels are whole numbers, the index of the class. Received: "
+            f"dtype {labels.dtype}."
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low == high == -1:
+        return
+    if low < 0 or high >= classes:
+        raise errors.InputError(
+            f"Labels must lie in [0, {classes}), the classes of model "
+            f"{model.name!r}. Received: labels from {low} to {high}."
+        )

@@ -1,0 +1,104 @@
+"""Examples come in many forms, and wrong ones are told in one sentence."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from eagleeye_tf import errors
+from eagleeye_tf import examples
+
+layers = keras.layers
+
+IMAGES = np.arange(5 * 4, dtype=np.float32).reshape(5, 2, 2, 1)
+LABELS = np.array([0, 1, 2, 0, 1])
+INPUTS = np.zeros((2, 3), np.float32)
+
+
+def identity(classes=3):
+    x = keras.Input((classes,))
+    return keras.Model(x, layers.Identity()(x))
+
+
+def test_a_list_of_two_may_be_a_pair_or_batches():
+    images, labels = examples.as_arrays([IMAGES, LABELS])
+    np.testing.assert_array_equal(images, IMAGES)
+    np.testing.assert_array_equal(labels, LABELS)
+    batches = [[IMAGES[:2], LABELS[:2]], [IMAGES[2:], LABELS[2:]]]
+    images, labels = examples.as_arrays(batches)
+    np.testing.assert_array_equal(images, IMAGES)
+    np.testing.assert_array_equal(labels, LABELS)
+    images, labels = examples.with_or_without_labels([IMAGES[:2], IMAGES[2:]])
+    np.testing.assert_array_equal(images, IMAGES)
+    assert (labels == -1).all()
+
+
+def test_examples_without_an_end():
+    endless = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).repeat()
+    for read in (examples.as_arrays, examples.with_or_without_labels):
+        with pytest.raises(errors.InputError, match="have an end"):
+            read(endless.batch(2))
+
+
+def test_examples_that_are_not_batched():
+    single = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS))
+    with pytest.raises(errors.InputError, match=r"dataset\.batch"):
+        examples.as_arrays(single)
+
+
+def test_sample_weights_and_several_inputs():
+    with pytest.raises(errors.InputError, match="tuple of 3"):
+        examples.as_arrays([(IMAGES, LABELS, LABELS)])
+    with pytest.raises(errors.InputError, match="one array of images"):
+        examples.as_arrays([((IMAGES, IMAGES), LABELS)])
+    one, two = keras.Input((2, 2, 1)), keras.Input((2, 2, 1))
+    model = keras.Model([one, two], layers.Flatten()(one + two))
+    with pytest.raises(errors.InputError, match="has one input"):
+        examples.check(model, IMAGES, LABELS)
+
+
+def test_images_of_another_shape():
+    with pytest.raises(errors.InputError, match=r"\(3,\).*\(2, 2, 1\)"):
+        examples.check(identity(), IMAGES, LABELS)
+    anywhere = keras.Input((None, None, 1))
+    pooled = layers.GlobalMaxPooling2D()(layers.Conv2D(3, 1)(anywhere))
+    examples.check(keras.Model(anywhere, pooled), IMAGES, LABELS)
+
+
+def test_labels_may_be_unknown_but_not_some_of_them():
+    examples.check(identity(), INPUTS, np.array([-1, -1]))
+    with pytest.raises(errors.InputError, match="from -1 to 1"):
+        examples.check(identity(), INPUTS, np.array([-1, 1]))
+
+
+def test_column_of_labels():
+    _, labels = examples.as_arrays((IMAGES, LABELS[:, np.newaxis]))
+    np.testing.assert_array_equal(labels, LABELS)
+
+
+@pytest.mark.parametrize(
+    "given", [(IMAGES, LABELS[:3]), (IMAGES[:0], LABELS[:0])]
+)
+def test_examples_that_do_not_match(given):
+    with pytest.raises(errors.InputError, match="one integer class for each"):
+        examples.as_arrays(given)
+
+
+def test_no_batches():
+    with pytest.raises(errors.InputError, match="empty"):
+        examples.as_arrays([])
+
+
+def test_labels_beyond_the_classes():
+    with pytest.raises(errors.InputError, match=r"\[0, 3\).*from 0 to 3"):
+        examples.check(identity(), INPUTS, np.array([0, 3]))
+
+
+def test_labels_that_are_not_whole_numbers():
+    with pytest.raises(errors.InputError, match="float64"):
+        examples.check(identity(), INPUTS, np.array([0.0, 1.0]))
+
+
+def test_one_output_unit_has_no_top1():
+    with pytest.raises(errors.InputError, match="at least 2 classes"):
+        examples.check(identity(1), INPUTS, np.array([0, 1]))
