@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import operator
 
 import numpy as np
@@ -92,7 +91,7 @@ class SearchResult:
                 model,
                 self.calibration,
                 self.settings.batch_size,
-                new_moments=_moments(self.settings),
+                new_moments=self.settings.new_moments,
             )
         return model
 
@@ -159,13 +158,14 @@ def search(
         distribution,
         cluster,
         batch_size=settings.batch_size,
-        new_moments=_moments(settings),
+        new_moments=settings.new_moments,
     )
     identity = {
         "model": fingerprint,
         "calibration_set": batches_lib.fingerprint(*calibration),
         "sub_validation_set": batches_lib.fingerprint(*sub_validation),
         **settings.identity(),
+        **_own_importance(pruner, settings),
         "latency_model": cost_model.fingerprint if is_measured else None,
     }
     rungs = _rungs(settings, evaluator)
@@ -224,6 +224,13 @@ def _arrays(model, calibration, sub_validation):
     for images, labels in (calibration, sub_validation):
         examples_lib.check(model, images, labels)
     return calibration, sub_validation
+
+
+def _own_importance(pruner, settings):
+    """What a function of the user's came to: its name does not tell."""
+    if not callable(settings.importance):
+        return {}
+    return {"rankings": batches_lib.fingerprint(*pruner.rankings)}
 
 
 def _require_same_network(fingerprint, latencies):
@@ -333,15 +340,6 @@ def make_algorithm(graph, settings, cost_model=None):
     )
     make = algorithms.ALGORITHMS[settings.algorithm]
     return make(graph.groups, cost_model, constraints, settings)
-
-
-def _moments(settings):
-    """What collects the statistics of a BN layer."""
-    if settings.calibration == "exact":
-        return adaptive_bn.Moments
-    return functools.partial(
-        adaptive_bn.MovingAverage, settings.calibration_momentum
-    )
 
 
 def _rungs(settings, evaluator):

@@ -1,9 +1,12 @@
 """What a search looks for, and how."""
 
 import dataclasses
+import functools
 
 from eagleeye_tf import errors
+from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.candidates import algorithms
+from eagleeye_tf.pruning import importance as importance_lib
 from eagleeye_tf.pruning import strategy as strategy_lib
 
 CHOICES = {
@@ -16,7 +19,12 @@ CHOICES = {
 _METRICS = ("macs", "params", "activation_memory", "latency", "latency_ms")
 _BUDGETS = (*_METRICS, *(f"max_{metric}" for metric in _METRICS))
 _LATENCIES = tuple(name for name in _BUDGETS if "latency" in name)
-_LEAST = {"num_candidates": 1, "batch_size": 1, "latency_measurements": 8}
+_LEAST = {
+    "num_candidates": 1,
+    "batch_size": 1,
+    "latency_measurements": 8,
+    "round_to": 1,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +112,7 @@ class SearchSettings:
                     f"{name} is at least {least}. Received: "
                     f"{getattr(self, name)}."
                 )
+        importance_lib.resolve(self.importance)
         if self.seed < 0:
             raise errors.InputError(
                 f"A seed is a whole number >= 0. Received: {self.seed}."
@@ -170,9 +179,17 @@ class SearchSettings:
         del values["num_candidates"]  # A search may be extended.
         if not self.has_latency_budget:
             del values["latency_tolerance"], values["latency_measurements"]
-        if callable(self.importance):
+        if callable(self.importance):  # What it does is not in its name.
+            kind = type(self.importance)
             function = self.importance
-            values["importance"] = (
-                f"{function.__module__}.{function.__qualname__}"
-            )
+            name = getattr(function, "__qualname__", kind.__qualname__)
+            values["importance"] = f"{function.__module__}.{name}"
         return values
+
+    @property
+    def new_moments(self):
+        """What collects the statistics of a BN layer: makes a new one."""
+        if self.calibration == "exact":
+            return adaptive_bn.Moments
+        momentum = self.calibration_momentum
+        return functools.partial(adaptive_bn.MovingAverage, momentum)

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import pathlib
 import resource
 
@@ -36,6 +37,10 @@ def images(model):
 def examples(model):
     pictures = toys.images(model, count=50, seed=1)
     return pictures, toys.outputs(model, pictures).argmax(1)
+
+
+def _spread(sign, kernels):
+    return sign * kernels[0].std(axis=1)
 
 
 def scores(result):
@@ -213,6 +218,32 @@ def test_unreachable_budget_is_told(model, images, examples):
         ee.search(model, images, examples, settings)
 
 
+def test_a_log_knows_what_a_users_function_does(
+    model, images, examples, tmp_path
+):
+    """Two lambdas have one name; a partial and an object have none."""
+
+    class Spread:
+        def __init__(self, sign):
+            self.sign = sign
+
+        def __call__(self, kernels):
+            return _spread(self.sign, kernels)
+
+    def run(importance, name):
+        settings = dataclasses.replace(SETTINGS, importance=importance)
+        ee.search(model, images, examples, settings, tmp_path / name)
+
+    run(lambda kernels: kernels[0].std(axis=1), "lambda")
+    run(lambda kernels: kernels[0].std(axis=1), "lambda")  # Goes on.
+    with pytest.raises(ee.InputError, match="rankings"):
+        run(lambda kernels: -kernels[0].std(axis=1), "lambda")
+    run(Spread(1), "object")
+    with pytest.raises(ee.InputError, match="rankings"):
+        run(Spread(-1), "object")
+    run(functools.partial(_spread, 1), "partial")
+
+
 def test_calibration_labels_of_another_count_are_refused(model, examples):
     """They decide the first rung of a race."""
     images, labels = examples
@@ -238,6 +269,8 @@ def test_sets_may_have_images_of_two_types(model, images, examples):
         ({"num_candidates": 0}, "num_candidates is at least 1"),
         ({"batch_size": 0}, "batch_size is at least 1"),
         ({"seed": -1}, "seed"),
+        ({"round_to": 0}, "round_to is at least 1"),
+        ({"importance": "tylor"}, "importance is one of.*'tylor'"),
         ({"algorithm": "magic"}, "random, evolution, uniform.*'magic'"),
     ],
 )
