@@ -247,6 +247,7 @@ def _is_elementwise(graph, path, read, made):
     before, after = graph.tensors[read], graph.tensors[made]
     return (
         before.shape == after.shape
+        and before.axis == after.axis
         and np.array_equal(before.labels, after.labels)
         and not any(graph.records[path].uses.values())
     )

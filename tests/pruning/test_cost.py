@@ -147,3 +147,16 @@ def test_layers_whose_macs_nobody_knows():
     cost_model = CostModel(ChannelGraph(model))
     assert cost_model.uncounted == ("lstm", "own")
     assert cost_model.full().macs == 8 * 3 * 3
+
+
+def test_a_transposition_that_keeps_the_shape_by_chance():
+    """Six of eight channels on images of 6 × 6: still two tensors at once."""
+    image = keras.Input((6, 6, 3))
+    x = keras.layers.Conv2D(8, 3, padding="same", name="a")(image)
+    first = keras.ops.transpose(x, (0, 3, 1, 2))
+    x = keras.ops.transpose(first, (0, 2, 3, 1))
+    model = keras.Model(image, keras.layers.Conv2D(2, 3, name="b")(x))
+    ratios = {"a": 0.25}
+    found = ee.cost(model, ratios).activation_memory
+    assert found == ee.cost(ee.prune(model, ratios)).activation_memory
+    assert found == 4 * 6 * 6 * (6 + 6)
