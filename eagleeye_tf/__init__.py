@@ -33,9 +33,11 @@ _EXPORTS = {
     "SearchResult": "eagleeye_tf.candidates.engine",
     "finetune": "eagleeye_tf.training.finetuning",
     "TrainingSettings": "eagleeye_tf.training.schedules",
+    "export": "eagleeye_tf.deployment.exporting",
     "Latencies": "eagleeye_tf.candidates.latency",
     "Stopwatch": "eagleeye_tf.deployment.latency",
     "InputError": "eagleeye_tf.errors",
+    "ExportError": "eagleeye_tf.errors",
 }
 __all__ = sorted(_EXPORTS)
 

@@ -33,20 +33,23 @@ def main():
     # Wrong flags are told before any training.
     search.search_settings()
     finetune.training_settings(job)
+    export.require_formats()
     if not job.has_file():
         train.train(job)
     found = search.search(job)
     console.say(search.in_words(found))
     tuned = finetune.finetune(job)
     winner = finetune.best_path(job, tuned)
-    export.export(job, winner)
     evaluation = {
         "full": evaluate.evaluate_model(job, job.trained_path(), "Test, full"),
         "pruned": evaluate.evaluate_model(job, winner, "Test, pruned"),
     }
     files.write_json(job.workdir / "evaluation.json", evaluation)
-    console.say(f"\n{reporting.outcome(evaluation)}\n")
-    console.say(f"Report:     {report.write(job.workdir)}")
+    try:
+        export.export(job, winner)
+    finally:  # An export that fails does not cost the rest.
+        console.say(f"\n{reporting.outcome(evaluation)}\n")
+        console.say(f"Report:     {report.write(job.workdir)}")
     console.say(f"SavedModel: {job.workdir / 'export' / 'saved_model'}")
 
 

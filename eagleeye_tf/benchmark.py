@@ -5,7 +5,8 @@
         --workdir=runs/benchmark
 
 Appears in `--workdir`: `benchmark/result.json`, and logs from which a killed
-run goes on.
+run goes on. Most of the time goes to the paper's protocol, by which every
+candidate is evaluated.
 """
 
 from absl import flags

@@ -5,8 +5,11 @@
 
 Scores random strategies in every way there is, fine-tunes all of them, and
 correlates. Appears in `--workdir`: `correlate/scores.jsonl`,
-`correlate/finetuned.jsonl`, `correlate/result.json` and figures. Killed and
-started again, it goes on where it was.
+`correlate/finetuned.jsonl`, `correlate/study.json`, which says what was
+studied, and what comes of these three: `correlate/result.json`, from the third
+fine-tuning on, and in the end figures. `python -m eagleeye_tf.report` draws
+them again anywhere, at any time. Killed and started again, it goes on where it
+was.
 """
 
 from absl import flags

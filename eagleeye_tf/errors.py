@@ -15,6 +15,10 @@ class InputError(ValueError):
     """
 
 
+class DivergenceError(InputError):
+    """A training's loss is no longer finite, and would not be again."""
+
+
 class ExportError(RuntimeError):
     """What was exported does not compute what the Keras model computes."""
 

@@ -1,9 +1,12 @@
-"""Test accuracy and cost of a network: `.keras` file or SavedModel.
+"""Test accuracy of a model file, and its cost or size.
 
     python -m eagleeye_tf.evaluate --model=runs/resnet56/export/saved_model \\
         --dataset=cifar10 --workdir=runs/resnet56
 
-Appears in `--workdir`: nothing; the figures are printed.
+Takes `.keras`, `.h5`, `.tflite` and `.onnx` files and SavedModel folders.
+
+Appears in `--workdir`: nothing; the figures are printed. (A model given by name
+with `--weights` is saved as `train/model.keras`.)
 """
 
 from absl import flags

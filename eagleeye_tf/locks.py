@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import os
 
 from eagleeye_tf import errors
@@ -26,6 +27,26 @@ def take(file, what):
         ) from None
 
 
+def require_present(file, what):
+    """Raises FileNotFoundError if a locked file is no longer in its place.
+
+    What is written beside it, or to it, would be lost or somebody else's.
+
+    Args:
+        file: an open file object, whose name is its path.
+        what: as for `take`.
+    """
+    try:
+        here = os.stat(file.name)
+    except FileNotFoundError:
+        here = None
+    if not here or not os.path.samestat(here, os.fstat(file.fileno())):
+        raise FileNotFoundError(
+            f"{file.name} was removed or replaced while the {what} was "
+            "running, and what it wrote with it; start again."
+        )
+
+
 @contextlib.contextmanager
 def of_folder(folder, what):
     """Keeps other processes from doing the same in a folder meanwhile.
@@ -34,10 +55,14 @@ def of_folder(folder, what):
         folder: path of the folder, made if it does not exist.
         what: what it is used for, such as "training".
 
+    Yields:
+        A function that raises FileNotFoundError if the folder was removed
+        meanwhile; to be called before anything is written to it.
+
     Raises:
         InputError: if another process is at it.
     """
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "lock"), "w") as file:
         take(file, what)
-        yield
+        yield functools.partial(require_present, file, what)

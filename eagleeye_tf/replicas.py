@@ -32,3 +32,16 @@ def share(batches, distribution):
 def values(value, distribution):
     """The value of each replica, as a tuple."""
     return distribution.experimental_local_results(value)
+
+
+def never_empty(images):
+    """`images`, or one of zeros where a replica got no share of a batch.
+
+    TensorFlow's kernels do not agree on shapes once a batch holds nothing;
+    whoever calls this leaves the answer for that image out.
+    """
+    if images.shape[0]:  # Known to hold some.
+        return images
+    missing = tf.maximum(0, 1 - tf.shape(images)[0])
+    others = [[0, 0]] * (len(images.shape) - 1)
+    return tf.pad(images, [[0, missing], *others])

@@ -4,6 +4,8 @@
 
 Appears in `--workdir`: `report.html`, which needs nothing else, `report.md`,
 and `figures/` as PNG and SVG. `python -m eagleeye_tf` does so at its end.
+Neither the network nor the images are needed: of a study that somebody hands
+on, `about.json` and the files of its folder that end in `.json` and `.jsonl`.
 """
 
 from absl import flags

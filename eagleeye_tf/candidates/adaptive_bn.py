@@ -157,7 +157,7 @@ def collect(model, batches, distribution, moments):
         # not aggregate: all is merged below.
         for layer in layers.values():
             layer.observed = []
-        answers = model(batches_lib.never_empty(tf.cast(images, tf.float32)))
+        answers = model(replicas.never_empty(tf.cast(images, tf.float32)))
         observed = [layer.observed for layer in layers.values()]
         return scoring.hits(answers, labels), tf.shape(images)[0], observed
 

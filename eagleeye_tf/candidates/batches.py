@@ -24,14 +24,29 @@ def of_images(images, batch_size):
         return images.map(_first)
     if not hasattr(images, "shape"):
         images = np.concatenate([np.asarray(_first(b)) for b in images])
-    return tf.data.Dataset.from_tensor_slices(images).batch(batch_size)
+    return _sliced((images,), batch_size).map(lambda images: images)
 
 
 def of_examples(images, labels, batch_size):
     """A `tf.data.Dataset` of batches (images, labels), in order."""
-    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(
-        batch_size
-    )
+    return _sliced((images, labels), batch_size)
+
+
+def _sliced(arrays, batch_size):
+    """Batches of arrays; those on disk are read batch by batch."""
+    if not any(isinstance(array, np.memmap) for array in arrays):
+        return tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size)
+
+    def read():
+        for start in range(0, len(arrays[0]), batch_size):
+            yield tuple(a[start : start + batch_size] for a in arrays)
+
+    return tf.data.Dataset.from_generator(
+        read,
+        output_signature=tuple(
+            tf.TensorSpec((None, *a.shape[1:]), a.dtype) for a in arrays
+        ),
+    ).prefetch(1)
 
 
 def without_labels(batches):
@@ -41,17 +56,6 @@ def without_labels(batches):
         return images, tf.fill(tf.shape(images)[:1], tf.constant(-1, tf.int64))
 
     return batches.map(label)
-
-
-def never_empty(images):
-    """`images`, or one of zeros where a replica got no share of a batch.
-
-    TensorFlow's kernels do not agree on shapes once a batch holds nothing;
-    whoever calls this leaves the answer for that image out.
-    """
-    missing = tf.maximum(0, 1 - tf.shape(images)[0])
-    others = [[0, 0]] * (len(images.shape) - 1)
-    return tf.pad(images, [[0, missing], *others])
 
 
 def fingerprint(*arrays):

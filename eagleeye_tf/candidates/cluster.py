@@ -33,8 +33,11 @@ _LOSS_TEXTS = (
 )
 
 _PROBE_SECONDS = 5.0
+_PROBES = 3
 _WAIT_SECONDS = 0.2
 _SLOW_SECONDS = 30.0
+# A silence is long that is so many times as long as the longest candidate took.
+_SLOW_FACTOR = 5
 # Calls on their way to a worker: one it computes, one that waits for it.
 _CALLS_PER_WORKER = 2
 _ATTEMPTS = 5
@@ -111,29 +114,38 @@ class Cluster:
         if items and self._coordinator is None:
             self._connect()
         waiting = list(range(len(items)))[::-1]
-        running = 0
+        started = {}
         done = queue.Queue()
         limit = _CALLS_PER_WORKER * len(self._connected)
-        heard = time.monotonic()
-        while waiting or running:
+        silence = _Silence()
+        while waiting or started:
             joining = self._joined.is_set()
-            if joining and not running:
+            if joining and not started:
                 raise ClusterChangedError("Workers have come.")
-            while waiting and not joining and running < limit:
+            while waiting and not joining and len(started) < limit:
                 place = waiting.pop()
+                started[place] = time.monotonic()
                 _start(work, items[place], place, done)
-                running += 1
             try:
                 place, result, error = done.get(timeout=_PROBE_SECONDS)
             except queue.Empty:
-                silence = time.monotonic() - heard
-                self._require_workers(all_of_them=silence > _SLOW_SECONDS)
+                self._wonder(silence)
                 continue
-            heard = time.monotonic()
-            running -= 1
+            silence.end(time.monotonic() - started.pop(place))
             if error:
                 raise error
             yield place, result
+
+    def _wonder(self, silence):
+        """Looks for the reason of a silence; tells of one without a reason."""
+        self._require_workers(all_of_them=silence.is_long)
+        if silence.is_long and not silence.is_told:
+            silence.is_told = True
+            self._on_event(
+                f"No worker has answered for {silence.seconds:.0f} s, though "
+                f"{', '.join(self._connected)} can be reached. If one of them "
+                "hangs, end it: its candidate then goes to another."
+            )
 
     def _require_workers(self, all_of_them):
         """Raises ClusterChangedError if no worker answers, or one does not.
@@ -141,7 +153,7 @@ class Cluster:
         A process that dies says so, and TensorFlow hands its candidates to
         others; a machine that loses its power or its network does not.
         """
-        lost = [a for a in self._connected if not _answers(a)]
+        lost = [a for a in self._connected if not _ever_answers(a)]
         if lost and (all_of_them or len(lost) == len(self._connected)):
             raise ClusterChangedError(f"Lost {', '.join(lost)}.")
 
@@ -199,8 +211,38 @@ class Cluster:
         # Names of machines that are off can take long to look up.
         threading.Thread(target=self._watch, daemon=True).start()
         self._on_event(
-            f"Connected to {len(found)} of {len(self._addresses)} workers."
+            f"Connected to {len(found)} of {len(self._addresses)} workers. "
+            "This process listens on all network interfaces, and obeys "
+            "whoever reaches it."
         )
+
+
+class _Silence:
+    """How long nothing has come, and how long that may be.
+
+    Attributes:
+        is_told: whether the user knows of it.
+    """
+
+    def __init__(self):
+        self._start, self._usual = time.monotonic(), 0.0
+        self.is_told = False
+
+    def end(self, seconds):
+        """Something came that took so many seconds."""
+        self._usual = max(self._usual, seconds)
+        self._start = time.monotonic()
+        self.is_told = False
+
+    @property
+    def seconds(self):
+        """For how long."""
+        return time.monotonic() - self._start
+
+    @property
+    def is_long(self):
+        """Whether something may be wrong."""
+        return self.seconds > max(_SLOW_SECONDS, _SLOW_FACTOR * self._usual)
 
 
 def _coordinator(workers, host, parameter_server):
@@ -236,6 +278,11 @@ def _is_loss(error):
     return isinstance(error, LOSSES) or any(
         text in str(error) for text in _LOSS_TEXTS
     )
+
+
+def _ever_answers(address):
+    """Whether one of several attempts reaches a worker."""
+    return any(_answers(address) for _ in range(_PROBES))
 
 
 def _answers(address):

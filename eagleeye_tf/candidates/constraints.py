@@ -10,6 +10,7 @@ from eagleeye_tf.pruning import strategy as strategy_lib
 
 # Measured, and therefore known to a `LatencyModel` only.
 LATENCY = "latency_ms"
+_TOLERANCES = {"macs": "tolerance", LATENCY: "latency_tolerance"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +43,14 @@ class Constraint:
     @property
     def tolerance_name(self):
         """The setting that says how near is near enough."""
-        is_latency = self.metric == LATENCY
-        return "latency_tolerance" if is_latency else "tolerance"
+        return _TOLERANCES.get(self.metric, f"{self.metric}_tolerance")
+
+    @property
+    def way_out(self):
+        """What to do if it cannot be met."""
+        if self.is_limit:
+            return f"raise max_{self.metric}"
+        return f"raise {self.tolerance_name}"
 
     def describe(self):
         """E.g. "50 % ± 0.5 % of 46,354,432 macs"."""
@@ -114,9 +121,9 @@ def wanted(settings, cost_model):
             )
             tolerance = settings.latency_tolerance
         else:
-            target = getattr(settings, metric)
+            target = settings.target(metric)
             most = getattr(settings, f"max_{metric}")
-            tolerance = settings.tolerance
+            tolerance = settings.tolerance_of(metric)
         if target is not None:
             found.append(make(metric, target, tolerance, full[metric]))
         if most is not None:
@@ -198,6 +205,8 @@ def check_reachable(constraints, cost_model, groups, settings):
             continue
         below = constraint.target < low
         out = "raise max_ratio" if below else "lower min_ratio"
+        if below and settings.round_to > 1:
+            out += " or lower round_to"
         raise errors.InputError(
             f"No strategy meets {constraint.describe()}: with ratios from "
             f"{settings.min_ratio} to {settings.max_ratio} this network can "

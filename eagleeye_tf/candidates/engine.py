@@ -3,11 +3,13 @@
 import contextlib
 import dataclasses
 import operator
+import pathlib
 
 import numpy as np
 
 from eagleeye_tf import errors
 from eagleeye_tf import examples as examples_lib
+from eagleeye_tf import files
 from eagleeye_tf import progress
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.candidates import algorithms
@@ -18,6 +20,7 @@ from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import racing
 from eagleeye_tf.candidates import settings as settings_lib
 from eagleeye_tf.pruning import channel_graph
+from eagleeye_tf.pruning import importance as importance_lib
 from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.pruning.cost import CostModel
 
@@ -150,7 +153,18 @@ def search(
         _require_same_network(fingerprint, latencies)
         cost_model = latencies.fit(settings)
     algorithm = make_algorithm(graph, settings, cost_model)
+    identity = {
+        "model": fingerprint,
+        "calibration_set": batches_lib.fingerprint(*calibration),
+        "sub_validation_set": batches_lib.fingerprint(*sub_validation),
+        **settings.identity(),
+        "latency_model": cost_model.fingerprint if is_measured else None,
+    }
     pruner = make_pruner(model, settings, calibration, graph)
+    if callable(settings.importance):  # Its name does not tell what it does.
+        identity["rankings"] = batches_lib.fingerprint(*pruner.rankings)
+    elif log_path:
+        pruner = _as_before(pruner, log_path, identity, settings)
     evaluator = evaluators.make(
         pruner,
         calibration,
@@ -160,14 +174,6 @@ def search(
         batch_size=settings.batch_size,
         new_moments=settings.new_moments,
     )
-    identity = {
-        "model": fingerprint,
-        "calibration_set": batches_lib.fingerprint(*calibration),
-        "sub_validation_set": batches_lib.fingerprint(*sub_validation),
-        **settings.identity(),
-        **_own_importance(pruner, settings),
-        "latency_model": cost_model.fingerprint if is_measured else None,
-    }
     rungs = _rungs(settings, evaluator)
     if len(rungs) > 1 and (calibration[1] < 0).all():
         raise errors.InputError(
@@ -226,11 +232,27 @@ def _arrays(model, calibration, sub_validation):
     return calibration, sub_validation
 
 
-def _own_importance(pruner, settings):
-    """What a function of the user's came to: its name does not tell."""
-    if not callable(settings.importance):
-        return {}
-    return {"rankings": batches_lib.fingerprint(*pruner.rankings)}
+def _as_before(pruner, log_path, identity, settings):
+    """The pruner of a search that goes on: it cuts the channels it cut then.
+
+    An importance that adds up gradients rounds them differently on another
+    device, or with another number of threads, and so do ties fall.
+    """
+    if not isinstance(importance_lib.resolve(settings.importance), type):
+        return pruner  # The weights alone tell it.
+    path = pathlib.Path(log_path).with_suffix(".rankings.json")
+    own = {n: identity[n] for n in ("model", "calibration_set", "importance")}
+    known = files.read_json(path)
+    if known is None or known["of"] != own:
+        rankings = [ranking.tolist() for ranking in pruner.rankings]
+        files.write_json(path, {"of": own, "rankings": rankings})
+        return pruner
+    return rebuild.Pruner(
+        pruner.graph.model,
+        round_to=settings.round_to,
+        graph=pruner.graph,
+        rankings=[np.array(ranking) for ranking in known["rankings"]],
+    )
 
 
 def _require_same_network(fingerprint, latencies):

@@ -193,6 +193,10 @@ class Evaluator(abc.ABC):
             moments.mean = moments.mean.astype(np.float32)
             moments.variance = moments.variance.astype(np.float32)
 
+    def forget(self, trial):
+        """Frees the statistics of a trial, which would collect them anew."""
+        trial.moments, trial.calibrated = {}, 0
+
     @abc.abstractmethod
     def _calibrate(self, trials, part):
         """`calibrate` on a slice of the calibration set."""

@@ -60,7 +60,8 @@ class JsonLog(abc.ABC):
     def accept(self, record):
         """Takes a record, a dict, that the file holds.
 
-        May raise KeyError, TypeError or AttributeError if it is not one.
+        May raise AttributeError, KeyError, TypeError or ValueError if it is
+        not one.
         """
 
     def write(self, record):
@@ -71,7 +72,7 @@ class JsonLog(abc.ABC):
             FileNotFoundError: if somebody removed or replaced the file: what
                 is written to it now would be lost.
         """
-        self._require_present()
+        locks.require_present(self._file, self.what)
         line = json.dumps(record, allow_nan=False) + "\n"
         try:
             self._file.seek(0, os.SEEK_END)
@@ -83,19 +84,6 @@ class JsonLog(abc.ABC):
                 f"{self._path} cannot be written to ({error.strerror}): see "
                 "to it; the same command then goes on from here."
             ) from error
-
-    def _require_present(self):
-        try:
-            here = os.stat(self._path)
-        except FileNotFoundError:
-            here = None
-        if not here or not os.path.samestat(
-            here, os.fstat(self._file.fileno())
-        ):
-            raise FileNotFoundError(
-                f"{self._path} was removed or replaced while the {self.what} "
-                "was running, and its records with it; start again."
-            )
 
     def _read(self):
         self._file.seek(0)
@@ -118,7 +106,12 @@ class JsonLog(abc.ABC):
                 continue
             try:
                 self.accept(record)
-            except (KeyError, TypeError, AttributeError) as error:
+            except (
+                AttributeError,
+                KeyError,
+                TypeError,
+                ValueError,
+            ) as error:
                 raise self._foreign(number) from error
 
     def _parse(self, whole):

@@ -2,7 +2,8 @@
 
 The yardstick of the benchmark: build the network, give it the surviving
 weights, let a moving average of BN statistics run over many batches in
-training mode, and score. Nothing of it is shared between candidates.
+training mode, and score. Nothing of it is shared between candidates, and each
+pass is traced once: a batch that is not full is not a reason to trace again.
 """
 
 import keras
@@ -27,7 +28,7 @@ def count_correct(pruner, strategy, calibration, sub_validation, batch_size):
     model = pruner.prune(strategy)
     adapt(model, calibration, batch_size)
 
-    @tf.function
+    @tf.function(input_signature=_signature(model))
     def predict(images):
         return model(images, training=False)
 
@@ -51,12 +52,17 @@ def adapt(model, calibration, batch_size):
             layer.momentum = _MOMENTUM
             layer.trainable = True  # Or it would not be in training mode.
 
-    @tf.function
+    @tf.function(input_signature=_signature(model))
     def step(images):
         model(images, training=True)
 
     for images, _ in _batches(calibration, batch_size):
         step(images)
+
+
+def _signature(model):
+    """Batches of any size."""
+    return [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
 
 
 def _batches(examples, batch_size):

@@ -131,6 +131,8 @@ class Race:
         self._proposals = []
         self._trials = {}
         self._last = {}
+        # Who stands on the present rung with statistics of its own.
+        self._standing = []
 
     def enter(self, proposals):
         """Brings more candidates to the first rung.
@@ -160,6 +162,7 @@ class Race:
                 for index, trial in self._trials.items()
                 if index in going
             }
+            self._standing = []
             self._climb(racing, number)
         return list(self._last.values())
 
@@ -187,10 +190,28 @@ class Race:
             if self._log:
                 self._log.append(candidate)
             self._arrive(candidate)
+            self._standing.append(proposal)
+            self._dismiss(number)
 
     def _arrive(self, candidate):
         self._last[candidate.index] = candidate
         self._on_evaluation(candidate)
+
+    def _dismiss(self, number):
+        """Frees the statistics of who will not leave a rung any more.
+
+        Those of a thousand candidates of a ResNet-50 take 150 MB.
+        """
+        is_last = number == len(self._rungs)
+        places = 0 if is_last else self._rungs[number].candidates
+        if len(self._standing) <= 2 * places:
+            return
+        best = _best(self._standing, self._last, places)
+        staying = {p.index for p in best}
+        for p in self._standing:
+            if p.index not in staying:
+                self._evaluator.forget(self._trials[p.index])
+        self._standing = best
 
 
 def _best(proposals, last, count):

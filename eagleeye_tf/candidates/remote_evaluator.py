@@ -34,6 +34,8 @@ def store(folder, name, calibration, sub_validation):
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    # Who reads the images while they change must not take them for others.
+    (folder / _IDENTITY).unlink(missing_ok=True)
     parts = {"calibration": calibration, "sub_validation": sub_validation}
     for part, (images, labels) in parts.items():
         # A worker of that folder that still runs keeps its own file.
@@ -42,7 +44,7 @@ def store(folder, name, calibration, sub_validation):
                 file.write(np.ascontiguousarray(image).tobytes())
                 file.write(np.int64(label).tobytes())
     identity = {"name": name, "images": _identity(calibration, sub_validation)}
-    (folder / _IDENTITY).write_text(json.dumps(identity))
+    files.write_json(folder / _IDENTITY, identity)
 
 
 def _identity(calibration, sub_validation):

@@ -183,27 +183,78 @@ class RandomSampling(SearchAlgorithm):
                 last = proposal.index
                 yield proposal
             if (block + 1) * BLOCK - last > _GIVE_UP_AFTER:
-                raise exhausted(_GIVE_UP_AFTER, self._constraints, s, len(seen))
+                found = chances(
+                    self._groups, self._cost_model, self._constraints, s
+                )
+                raise exhausted(_GIVE_UP_AFTER, found, s, len(seen))
 
 
-def exhausted(drawn, constraints, settings, found):
+def chances(groups, cost_model, constraints, settings):
+    """How often a random strategy meets each of some constraints alone.
+
+    Args:
+        groups: sequence of `ChannelGroup`.
+        cost_model: a `CostModel`.
+        constraints: sequence of `Constraint`.
+        settings: as for `draw_block`.
+
+    Returns:
+        `{Constraint: (share, 1st percentile, 99th percentile of its metric)}`.
+    """
+    block = draw_block(0, groups, cost_model, (), settings)
+    # Of what is measured, a block does not know the costs.
+    metrics = [c.metric for c in constraints]
+    costs = cost_model.of(block.kept, metrics)
+    return {
+        c: (
+            c.met_by(costs).mean(),
+            *np.percentile(costs[c.metric], (1, 99)).tolist(),
+        )
+        for c in constraints
+    }
+
+
+def exhausted(drawn, found_alone, settings, found):
     """The error to raise when many draws in a row gave nothing new.
 
     Args:
         drawn: how many.
-        constraints: sequence of `Constraint`.
-        settings: has `min_ratio` and `max_ratio`.
+        found_alone: see `chances`.
+        settings: has `min_ratio`, `max_ratio` and `round_to`.
         found: number of networks found before.
     """
-    wanted = " and ".join(c.describe() for c in constraints)
-    names = " or ".join(sorted({c.tolerance_name for c in constraints}))
+    wanted = " and ".join(
+        f"{c.describe()} (which {share:.2%} meet; 98 of 100 have "
+        f"{low / c.full:.1%} to {high / c.full:.1%})"
+        for c, (share, low, high) in found_alone.items()
+    )
+    ways = [c.way_out for c in found_alone]
+    if settings.round_to > 1:
+        ways.append("lower round_to")
     return errors.InputError(
         f"{drawn:,} strategies in a row with ratios from "
         f"{settings.min_ratio} to {settings.max_ratio} gave no new network "
         f"with {wanted or 'no constraint'}; {found} were found before. Ask "
-        f"for fewer candidates, raise {names or 'tolerance'}, or move "
+        f"for fewer candidates, {', '.join([*ways, ''])}or move "
         "min_ratio/max_ratio so that the budget lies in their middle."
     )
+
+
+def _nearest(costs, constraints):
+    """Index of the candidate nearest to all targets, of those that may be.
+
+    Args:
+        costs: `{metric: array}`.
+        constraints: sequence of `Constraint`.
+
+    Returns:
+        One that meets all constraints, if any does.
+    """
+    miss = sum(c.distance(costs) / c.full for c in constraints)
+    is_met = np.all([c.met_by(costs) for c in constraints], axis=0)
+    if is_met.any():
+        miss = np.where(is_met, miss, np.inf)
+    return int(np.argmin(miss))
 
 
 class UniformSampling(SearchAlgorithm):
@@ -239,16 +290,15 @@ class UniformSampling(SearchAlgorithm):
         )
         kept = strategy_lib.kept_channels(ratios, groups, settings.round_to)
         costs = self._cost_model.of(kept, [c.metric for c in constraints])
-        miss = sum(c.distance(costs) / c.full for c in constraints)
-        row = int(np.argmin(miss))
+        row = _nearest(costs, constraints)
         for constraint in constraints:
             if not constraint.met_by(costs)[row]:
                 reached = costs[constraint.metric][row]
                 raise errors.InputError(
                     f"Uniform pruning comes no nearer to "
                     f"{constraint.describe()} than "
-                    f"{constraints_lib.shown(reached.item())}: raise "
-                    f"{constraint.tolerance_name}."
+                    f"{constraints_lib.shown(reached.item())}: "
+                    f"{constraint.way_out}."
                 )
         self.drawn = 1
         best = ratios[row : row + 1]

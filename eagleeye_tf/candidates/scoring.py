@@ -3,7 +3,6 @@
 import tensorflow as tf
 
 from eagleeye_tf import replicas
-from eagleeye_tf.candidates import batches as batches_lib
 
 
 def hits(answers, labels):
@@ -11,7 +10,7 @@ def hits(answers, labels):
 
     Args:
         answers: tensor (batch, classes); examples behind the labels' do not
-            count (see `batches.never_empty`).
+            count (see `replicas.never_empty`).
         labels: int tensor (batch,).
     """
     top1 = tf.argmax(answers, axis=-1, output_type=tf.int64)
@@ -37,7 +36,7 @@ class Scorer:
             return distribution.run(count, args=batch)
 
         def count(images, labels):
-            images = batches_lib.never_empty(tf.cast(images, tf.float32))
+            images = replicas.never_empty(tf.cast(images, tf.float32))
             answers = model(images, training=False)
             return hits(answers, labels), tf.size(labels, tf.int64)
 

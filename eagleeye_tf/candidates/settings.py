@@ -15,7 +15,6 @@ CHOICES = {
     "calibration": ("exact", "moving_average"),
 }
 
-
 _METRICS = ("macs", "params", "activation_memory", "latency", "latency_ms")
 _BUDGETS = (*_METRICS, *(f"max_{metric}" for metric in _METRICS))
 _LATENCIES = tuple(name for name in _BUDGETS if "latency" in name)
@@ -33,8 +32,8 @@ class SearchSettings:
 
     Attributes:
         macs: MACs that should be left: a share in (0, 1] of the network's
-            own, or an absolute number; None for any, but for 0.5 if there is
-            no other budget. With a tolerance of 1 the budget 1 is none.
+            own, or an absolute number; None for any, but for 0.5 if no budget
+            at all is given. With a tolerance of 1 the budget 1 is none.
         params: the same for parameters.
         activation_memory: the same for bytes of activation memory.
         max_macs: MACs that may be left at most, given like `macs`; None for
@@ -49,10 +48,12 @@ class SearchSettings:
         max_latency_ms: the same in milliseconds, instead.
         tolerance: how far from the budget is near enough, as a share of the
             whole network's cost.
+        params_tolerance: the same for parameters; None for `tolerance`.
+        activation_memory_tolerance: the same for activation memory.
         latency_tolerance: the same for latency, which cannot be met as well.
         latency_measurements: networks to measure, from which the latency of
             all others is predicted.
-        num_candidates: strategies to score.
+        num_candidates: strategies to score; uniform pruning has but one.
         min_ratio: lower end of the pruning ratios, in [0, 1).
         max_ratio: upper end of the pruning ratios (the paper's R).
         importance: name in `importance.IMPORTANCES`, or a function. Those
@@ -82,6 +83,8 @@ class SearchSettings:
     max_latency: float | None = None
     max_latency_ms: float | None = None
     tolerance: float = 0.005
+    params_tolerance: float | None = None
+    activation_memory_tolerance: float | None = None
     latency_tolerance: float = 0.025
     latency_measurements: int = 40
     num_candidates: int = 100
@@ -97,8 +100,8 @@ class SearchSettings:
     seed: int = 0
 
     def __post_init__(self):
-        if all(getattr(self, name) is None for name in _BUDGETS):
-            object.__setattr__(self, "macs", 0.5)
+        if self.algorithm == "uniform":
+            object.__setattr__(self, "num_candidates", 1)
         strategy_lib.check_ratio(self.min_ratio, "min_ratio")
         strategy_lib.check_ratio(self.max_ratio, "max_ratio")
         if self.min_ratio > self.max_ratio:
@@ -133,10 +136,8 @@ class SearchSettings:
                 "calibration_momentum is in [0, 1). "
                 f"Received: {self.calibration_momentum}."
             )
-
-        if self.algorithm == "uniform" and all(
-            getattr(self, name) is None for name in _METRICS
-        ):
+        has_target = any(getattr(self, n) is not None for n in _METRICS)
+        if self.algorithm == "uniform" and self.has_budget and not has_target:
             raise errors.InputError(
                 "Uniform pruning needs a budget to derive its ratio from: "
                 "give macs, params, activation_memory or latency. Received: "
@@ -163,6 +164,22 @@ class SearchSettings:
             )
 
     @property
+    def has_budget(self):
+        """Whether any is given."""
+        return any(getattr(self, name) is not None for name in _BUDGETS)
+
+    def target(self, metric):
+        """The budget in MACs, parameters or activation memory; or None."""
+        if metric == "macs" and not self.has_budget:
+            return 0.5
+        return getattr(self, metric)
+
+    def tolerance_of(self, metric):
+        """How far from the budget in such a metric is near enough."""
+        own = getattr(self, f"{metric}_tolerance", None)
+        return self.tolerance if own is None else own
+
+    @property
     def latency_budget(self):
         """Those of the four settings of latency that are given: a dict."""
         values = {name: getattr(self, name) for name in _LATENCIES}
@@ -177,6 +194,8 @@ class SearchSettings:
         """What must not change when a search is continued, as JSON."""
         values = dataclasses.asdict(self)
         del values["num_candidates"]  # A search may be extended.
+        if not self.has_budget:
+            values["macs"] = self.target("macs")
         if not self.has_latency_budget:
             del values["latency_tolerance"], values["latency_measurements"]
         if callable(self.importance):  # What it does is not in its name.

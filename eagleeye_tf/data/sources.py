@@ -50,7 +50,16 @@ class Examples:
         return self.stop - self.start
 
     def part(self, start, stop):
-        """Examples `start` to `stop` of these."""
+        """Examples `start` to `stop` of these.
+
+        Raises:
+            InputError: if there are not so many.
+        """
+        if not 0 <= start <= stop <= self.size:
+            raise errors.InputError(
+                f"A part lies within the {self.size} examples that there are. "
+                f"Received: {start} to {stop}."
+            )
         return dataclasses.replace(
             self, start=self.start + start, stop=self.start + stop
         )

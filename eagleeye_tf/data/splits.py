@@ -64,7 +64,8 @@ class Data:
         the disk of `cache`, and the array reads them from there.
 
         Raises:
-            InputError: for an image that cannot be read.
+            InputError: for an image that cannot be read, or fewer images
+                than the data set says it has.
         """
         images = self._empty_images(examples)
         labels = np.empty(examples.size, np.int64)
@@ -75,6 +76,11 @@ class Data:
                 images[start:stop] = some_images
                 labels[start:stop] = some_labels
                 start = stop
+        if start < examples.size:  # The rest of the arrays is anything.
+            raise errors.InputError(
+                f"{self.name!r} says it has {examples.size} images where it "
+                f"gives {start}: prepare the data set again."
+            )
         return images, labels
 
     def _empty_images(self, examples):

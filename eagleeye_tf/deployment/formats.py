@@ -1,6 +1,7 @@
 """The formats a network can be shipped in: how to write and to open each."""
 
 import dataclasses
+import math
 import pathlib
 
 import keras
@@ -19,13 +20,15 @@ class Format:
     Attributes:
         file: name of the file or folder.
         write: function of (model, folder of its SavedModel, path, images).
-        tolerance: how far outputs may be from the Keras model's, relative to
-            the largest; None where that is measured and not judged.
+        tolerance: see `agreement.largest_difference`.
+        require: function that raises InputError unless packages for it are
+            installed.
     """
 
     file: str
     write: object
-    tolerance: float | None
+    tolerance: float
+    require: object = lambda: None
 
 
 def _litert(precision, tolerance):
@@ -38,14 +41,36 @@ def _litert(precision, tolerance):
 # All but the SavedModel and `.keras`, which are always there.
 FORMATS = {
     "litert": _litert("float32", 1e-3),
-    "litert_float16": _litert("float16", None),
-    "litert_int8": _litert("int8", None),
+    "litert_float16": _litert("float16", 1e-2),
+    # How far 8 bits may be off depends on the network: accuracy tells.
+    "litert_int8": _litert("int8", math.inf),
     "onnx": Format(
         "model.onnx",
         lambda model, saved, path, images: onnx.convert(model, path),
         1e-3,
+        onnx.require,
     ),
 }
+
+
+def require(names):
+    """Raises InputError unless files of these formats can be written and run.
+
+    Args:
+        names: of formats, in `FORMATS`.
+    """
+    for name in names:
+        if name not in FORMATS:
+            raise errors.InputError(
+                f"Formats are {', '.join(FORMATS)}. Received: {name!r}."
+            )
+        FORMATS[name].require()
+
+
+def is_keras(path):
+    """Whether a path names a file of Keras, and not one that only serves."""
+    path = pathlib.Path(path)
+    return not path.is_dir() and path.suffix not in (".tflite", ".onnx")
 
 
 def open_model(path, num_threads=1):

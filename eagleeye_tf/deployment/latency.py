@@ -1,6 +1,6 @@
 """How long one image takes, measured in a process of its own.
 
-    python -m eagleeye_tf.deployment.latency THREADS SHAPE FILE...
+    python -m eagleeye_tf.deployment.latency THREADS SHAPE MODULES FILE...
 
 Files are measured in turns, so that they compare even where the machine's
 pace changes. TensorFlow's number of threads cannot be changed in a process that
@@ -8,6 +8,7 @@ has begun.
 """
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -34,7 +35,7 @@ _SECONDS = 0.2  # for a file in a round
 _LEAST = 6
 
 
-def measure(paths, num_threads, image_shape, use_gpu=False):
+def measure(paths, num_threads, image_shape, use_gpu=False, modules=()):
     """Median milliseconds of one image in each of several files.
 
     Args:
@@ -42,6 +43,8 @@ def measure(paths, num_threads, image_shape, use_gpu=False):
         num_threads: of the CPU.
         image_shape: (height, width, channels).
         use_gpu: whether TensorFlow may use a GPU.
+        modules: names of modules to import first, which register the layers
+            of one's own that `.keras` files hold.
 
     Returns:
         List of float.
@@ -56,6 +59,7 @@ def measure(paths, num_threads, image_shape, use_gpu=False):
             __name__,
             str(num_threads),
             json.dumps(list(image_shape)),
+            json.dumps(list(modules)),
             *map(os.fspath, paths),
         ],
         env=environment(num_threads, use_gpu),
@@ -165,8 +169,10 @@ def environment(num_threads, use_gpu=False):
     }
 
 
-def main(num_threads, image_shape, *paths):
+def main(num_threads, image_shape, modules, *paths):
     """Writes the medians of the rounds' medians to stdout, as JSON."""
+    for module in json.loads(modules):
+        importlib.import_module(module)
     models = [formats.open_model(path, int(num_threads)) for path in paths]
     generator = np.random.default_rng(0)
     shape = (1, *json.loads(image_shape))

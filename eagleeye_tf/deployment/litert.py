@@ -53,6 +53,10 @@ def convert(saved_model, path, precision, images):
 class LiteRTModel:
     """A `.tflite` file, called like a Keras model.
 
+    Attributes:
+        input_shape: (batch, …), None for what is open.
+        classes: number of outputs per image.
+
     Args:
         path: the file.
         num_threads: of the CPU.
@@ -78,6 +82,10 @@ class LiteRTModel:
                 f"{len(inputs)} and {len(outputs)}."
             )
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+        self.input_shape = tuple(
+            None if n < 0 else int(n) for n in inputs[0]["shape_signature"]
+        )
+        self.classes = int(outputs[0]["shape_signature"][-1])
         self._batch = None
 
     def __call__(self, images, training=False):

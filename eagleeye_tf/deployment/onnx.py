@@ -18,7 +18,7 @@ def convert(model, path):
         InputError: if the packages for it are missing.
         ExportError: if ONNX has no such operation.
     """
-    _require("tf2onnx")
+    _package("tf2onnx")
     (spec,) = model.inputs
     signature = tf.TensorSpec(spec.shape, spec.dtype, name="images")
     with files.replacing(path) as temporary:
@@ -29,25 +29,51 @@ def convert(model, path):
                 verbose=False,
                 input_signature=[signature],
             )
+            _restore_constants(temporary, model, signature)
         except Exception as error:  # tf2onnx raises all kinds.
             raise errors.ExportError(
                 f"ONNX cannot represent the network: {errors.cause(error)}"
             ) from error
 
 
+def _restore_constants(path, model, signature):
+    """Makes constants of what tf2onnx takes for inputs beside the images.
+
+    They are tensors that layers hold without a variable, such as the mean of
+    a `Normalization`, in the order in which they are met.
+    """
+    onnx = _package("onnx")
+    traced = tf.function(
+        lambda images: model(images, training=False)
+    ).get_concrete_function(signature)
+    held = [x for x in traced.captured_inputs if x.dtype != tf.resource]
+    content = onnx.load(path)
+    inputs = content.graph.input
+    for entry, value in zip(inputs[1:], held, strict=True):
+        constant = onnx.numpy_helper.from_array(value.numpy(), entry.name)
+        content.graph.initializer.append(constant)
+    del inputs[1:]
+    onnx.save(content, path)
+
+
 class OnnxModel:
     """A `.onnx` file, called like a Keras model.
+
+    Attributes:
+        input_shape: (batch, …), None for what is open.
+        classes: number of outputs per image.
 
     Args:
         path: the file.
         num_threads: of the CPU.
 
     Raises:
-        InputError: if ONNX Runtime is missing, or cannot read the file.
+        InputError: if ONNX Runtime is missing, or cannot read the file, or it
+            has several inputs or outputs.
     """
 
     def __init__(self, path, num_threads=1):
-        runtime = _require("onnxruntime")
+        runtime = _package("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.inter_op_num_threads = 1
@@ -59,8 +85,19 @@ class OnnxModel:
             raise errors.InputError(
                 f"{str(path)!r} is not an ONNX model: {errors.cause(error)}"
             ) from error
-        (first,) = self._session.get_inputs()
-        self._input = first.name
+        inputs = self._session.get_inputs()
+        outputs = self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise errors.InputError(
+                f"{str(path)!r} needs one input and one output. Received: "
+                f"{len(inputs)} and {len(outputs)}."
+            )
+        self._input = inputs[0].name
+        # What is open has a name instead of a number.
+        self.input_shape = tuple(
+            n if isinstance(n, int) else None for n in inputs[0].shape
+        )
+        self.classes = outputs[0].shape[-1]
 
     def __call__(self, images, training=False):
         """Outputs (batch, classes) for a batch of images, as an array."""
@@ -71,7 +108,13 @@ class OnnxModel:
         return outputs
 
 
-def _require(package):
+def require():
+    """Raises InputError unless the packages for ONNX are installed."""
+    for package in ("tf2onnx", "onnxruntime"):
+        _package(package)
+
+
+def _package(package):
     try:
         return __import__(package)
     except ImportError as error:

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from eagleeye_tf import errors
+from eagleeye_tf.deployment import agreement
 
 _SIGNATURE = "serving_default"
 
@@ -15,7 +16,7 @@ class ServedModel:
     """The serving signature of a SavedModel, called like a Keras model.
 
     Attributes:
-        input_spec: `tf.TensorSpec` of the images.
+        input_shape: (batch, …), None for what is open.
         classes: number of outputs per image.
 
     Raises:
@@ -36,7 +37,8 @@ class ServedModel:
                 f"{str(path)!r} needs a signature {_SIGNATURE!r} with one "
                 f"input. Received inputs: {sorted(inputs)}."
             )
-        ((self._input, self.input_spec),) = inputs.items()
+        ((self._input, spec),) = inputs.items()
+        self.input_shape = tuple(spec.shape)
         (output,) = signature.structured_outputs.values()
         self.classes = output.shape[-1]
         self._serve = signature
@@ -73,13 +75,13 @@ def export(model, path, images, tolerance=1e-4):
     images = tf.cast(images, tf.float32)
     expected = np.asarray(model(images, training=False))
     served = np.asarray(ServedModel(temporary)(images))
-    difference = float(np.abs(served - expected).max())
-    if not difference <= tolerance * max(1.0, float(np.abs(expected).max())):
-        shutil.rmtree(temporary)
-        raise errors.ExportError(
-            f"The SavedModel's outputs differ from the Keras model's by "
-            f"{difference:.3g}, more than {tolerance} of the largest output."
+    try:
+        difference = agreement.largest_difference(
+            served, expected, tolerance, "the SavedModel"
         )
+    except errors.ExportError:
+        shutil.rmtree(temporary)
+        raise
     shutil.rmtree(path, ignore_errors=True)
     temporary.rename(path)
     return difference

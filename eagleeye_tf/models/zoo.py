@@ -26,7 +26,8 @@ def is_file(name):
     A file has a suffix or a separator: a folder that happens to be called
     "resnet20" does not hide that network.
     """
-    return name.endswith((".keras", ".h5")) or os.sep in name
+    suffixes = ".keras", ".h5", ".tflite", ".onnx"
+    return name.endswith(suffixes) or os.sep in name
 
 
 def check_name(name):
@@ -54,7 +55,7 @@ def load_file(path, image_shape=None):
     if not os.path.exists(path):
         raise errors.InputError(f"There is no model file {path!r}.")
     try:
-        model = keras.models.load_model(path, compile=False)
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # A foreign file can fail in any way.
         raise errors.InputError(
             f"Keras cannot load {path!r} ({type(error).__name__}: "

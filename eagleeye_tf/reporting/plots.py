@@ -5,6 +5,14 @@ from matplotlib import ticker
 
 from eagleeye_tf import files
 from eagleeye_tf.reporting import correlation as statistics
+from eagleeye_tf.reporting import study as study_lib
+
+# Inches. A report shows figures as wide as its page, so all have the same
+# width: their letters then have the same size, legible on a phone.
+_WIDTH = 7
+
+# The narrowest histogram: one percentage point.
+_NARROWEST = 0.01
 
 
 def sensitivity(stem, names, ratios, scores, full_score):
@@ -41,27 +49,26 @@ def sensitivity(stem, names, ratios, scores, full_score):
 
 
 def correlation(stem, study):
-    """Draws accuracy after fine-tuning against each score before it.
+    """Draws accuracy after fine-tuning against each way of scoring.
 
     Args:
         stem: path without suffix; writes a `.png` and a `.svg` file.
         study: a `study.Study`.
     """
-    columns = 3
-    rows = -(-len(study.ways) // columns)
-    drawing = figure.Figure(figsize=(10.5, 3.4 * rows), layout="constrained")
-    grid = drawing.subplots(rows, columns, sharey=True, squeeze=False)
+    rows = -(-len(study.ways) // 2)
+    drawing = figure.Figure(figsize=(_WIDTH, 3 * rows), layout="constrained")
+    drawing.get_layout_engine().set(h_pad=0.12)  # Inches.
+    grid = drawing.subplots(rows, 2, sharey=True, squeeze=False)
     for axes, (way, scores) in zip(grid.flat, study.ways.items(), strict=False):
         axes.scatter(scores, study.accuracies, s=18, color="0.2", alpha=0.7)
         agreement = statistics.kendall(scores, study.accuracies)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
         axes.set_title(f"{way}: Kendall τ {agreement:.2f}", fontsize=10)
-        if max(scores) <= 1:
-            axes.set_xlabel("score before fine-tuning")
-            axes.xaxis.set_major_formatter(_percent)
-        else:
-            axes.set_xlabel(f"{way} left, millions")
+        axes.set_xlabel(study_lib.LABELS[way])
+        if way in study_lib.COUNTS:
             axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1e6:g}")
+        else:
+            axes.xaxis.set_major_formatter(_percent)
         axes.yaxis.set_major_formatter(_percent)
         axes.grid(alpha=0.3)
     for axes in grid[:, 0]:
@@ -72,27 +79,36 @@ def correlation(stem, study):
 
 
 def histograms(stem, study):
-    """Draws how vanilla scores, adaptive ones and accuracies are spread.
+    """Draws how scores before fine-tuning and accuracies after it are spread.
 
     Args:
         stem: path without suffix; writes a `.png` and a `.svg` file.
         study: a `study.Study`.
     """
     parts = {
-        "vanilla evaluation": study.ways["vanilla"],
-        "adaptive-BN evaluation": study.ways["adaptive BN"],
-        "fine-tuned, test set": study.accuracies,
+        study_lib.LABELS[way]: study.ways[way]
+        for way in ("vanilla", "adaptive BN", "after one epoch")
     }
-    drawing = figure.Figure(figsize=(10.5, 3.2), layout="constrained")
-    grid = drawing.subplots(1, len(parts), sharey=True)
-    for axes, (title, values) in zip(grid, parts.items(), strict=True):
-        axes.hist(values, bins=12, color="0.45", edgecolor="white")
-        axes.set_title(title, fontsize=10)
-        axes.set_xlabel("accuracy")
+    parts["test accuracy, fine-tuned"] = study.accuracies
+    drawing = figure.Figure(figsize=(_WIDTH, 5), layout="constrained")
+    grid = drawing.subplots(2, 2, sharey=True)
+    for axes, (label, values) in zip(grid.flat, parts.items(), strict=True):
+        ends = _ends(values)
+        axes.hist(values, bins=13, range=ends, color="0.45", edgecolor="white")
+        axes.set_xlabel(label)
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
         axes.xaxis.set_major_formatter(_percent)
         axes.yaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-    grid[0].set_ylabel("candidates")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("candidates")
     _write(drawing, stem)
+
+
+def _ends(values):
+    """Where a histogram of shares begins and ends."""
+    low, high = min(values), max(values)
+    rest = max(_NARROWEST - (high - low), 0) / 2
+    return low - rest, high + rest
 
 
 def calibration(stem, points):
@@ -103,31 +119,38 @@ def calibration(stem, points):
         points: list of `calibration.Point`.
     """
     images = [point.images for point in points]
-    drawing = figure.Figure(figsize=(9, 3.6), layout="constrained")
+    drawing = figure.Figure(figsize=(_WIDTH, 3.6), layout="constrained")
     left, right = drawing.subplots(1, 2)
-    for name, style in (("best", "-o"), ("mean", "--s")):
-        values = [getattr(point, name) for point in points]
-        left.plot(images, values, style, color="0.2", markersize=4, label=name)
+    _curves(left, points, {"best": "best", "mean": "mean"})
     left.set_ylabel("adaptive-BN score")
     left.yaxis.set_major_formatter(_percent)
-    left.legend()
     if points[-1].kendall is not None:
-        for name, style in (("spearman", "-o"), ("kendall", "--s")):
-            values = [getattr(point, name) for point in points]
-            label = {"spearman": "Spearman", "kendall": "Kendall τ"}[name]
-            right.plot(
-                images, values, style, color="0.2", markersize=4, label=label
-            )
-        right.legend()
+        _curves(right, points, {"spearman": "Spearman", "kendall": "Kendall τ"})
     right.set_ylabel(f"agreement with {images[-1]:,} images")
     for axes in (left, right):
+        ticks = _apart(images)
         axes.set_xscale("log", base=2)
-        axes.set_xticks(images, [f"{number:,}" for number in images])
-        axes.tick_params(axis="x", rotation=45)
+        axes.set_xticks(ticks, [f"{number:,}" for number in ticks])
+        axes.tick_params(axis="x", rotation=90)
         axes.minorticks_off()
         axes.set_xlabel("calibration images")
         axes.grid(alpha=0.3)
     _write(drawing, stem)
+
+
+def _curves(axes, points, names):
+    """Draws attributes of points, `{attribute: label}`, against images."""
+    images = [point.images for point in points]
+    for (name, label), style in zip(names.items(), ("-o", "--s"), strict=True):
+        values = [getattr(point, name) for point in points]
+        axes.plot(images, values, style, color="0.2", markersize=4, label=label)
+    axes.legend()
+
+
+def _apart(numbers):
+    """Ascending numbers without those whose labels would touch the last's."""
+    last = numbers[-1]
+    return [*(n for n in numbers[:-1] if last > 1.2 * n), last]
 
 
 def distances(stem, layers):
@@ -137,7 +160,7 @@ def distances(stem, layers):
         stem: path without suffix; writes a `.png` and a `.svg` file.
         layers: list of `calibration.Distance`.
     """
-    drawing = figure.Figure(figsize=(9, 3.6), layout="constrained")
+    drawing = figure.Figure(figsize=(_WIDTH, 3.6), layout="constrained")
     grid = drawing.subplots(1, 2)
     places = range(1, len(layers) + 1)
     for axes, what in zip(grid, ("mean", "variance"), strict=True):
@@ -148,21 +171,28 @@ def distances(stem, layers):
             )
         axes.set_yscale("log")
         axes.set_xlabel("BatchNormalization layer")
+        axes.set_ylabel(
+            f"relative distance of {what}s\nto those of sub-validation"
+        )
         axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-        axes.set_title(f"{what}s", fontsize=10)
         axes.grid(alpha=0.3)
-    grid[0].set_ylabel("relative distance to sub-validation set")
-    grid[0].legend()
+    drawing.legend(
+        *grid[0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=2,
+        fontsize=8,
+    )
     _write(drawing, stem)
 
 
-def candidates(stem, ranked, full_macs):
+def candidates(stem, ranked, full_macs, has_batch_norm=True):
     """Draws scores of a search's candidates against what they cost.
 
     Args:
         stem: path without suffix; writes a `.png` and a `.svg` file.
         ranked: list of `Candidate`, the winner first.
         full_macs: MACs of the whole network.
+        has_batch_norm: whether there was anything to adapt.
     """
     most = ranked[0].seen
     parts = {
@@ -177,7 +207,7 @@ def candidates(stem, ranked, full_macs):
         {"marker": "o", "s": 22, "color": "0.25"},
         {"marker": "*", "s": 160, "color": "black"},
     ]
-    drawing = figure.Figure(figsize=(7, 4), layout="constrained")
+    drawing = figure.Figure(figsize=(_WIDTH, 4), layout="constrained")
     axes = drawing.subplots()
     for (label, part), look in zip(parts.items(), looks, strict=True):
         if part:
@@ -185,7 +215,8 @@ def candidates(stem, ranked, full_macs):
             scores = [c.known_score for c in part]
             axes.scatter(shares, scores, label=label, zorder=2, **look)
     axes.set_xlabel("MACs left")
-    axes.set_ylabel("adaptive-BN score")
+    kind = "adaptive-BN" if has_batch_norm else "vanilla"
+    axes.set_ylabel(f"{kind} score")
     axes.xaxis.set_major_formatter(_percent)
     axes.yaxis.set_major_formatter(_percent)
     axes.grid(alpha=0.3)
@@ -200,7 +231,7 @@ def epochs(stem, winners):
         stem: path without suffix; writes a `.png` and a `.svg` file.
         winners: `{name: accuracies}`.
     """
-    drawing = figure.Figure(figsize=(7, 3.6), layout="constrained")
+    drawing = figure.Figure(figsize=(_WIDTH, 3.6), layout="constrained")
     axes = drawing.subplots()
     for number, (name, values) in enumerate(winners.items()):
         axes.plot(
@@ -232,14 +263,15 @@ def kept(stem, names, sizes, channels):
     """
     places = range(len(names))
     drawing = figure.Figure(
-        figsize=(max(6, 1.5 + 0.2 * len(names)), 4), layout="constrained"
+        figsize=(_WIDTH, 1.3 + 0.22 * len(names)), layout="constrained"
     )
     axes = drawing.subplots()
-    axes.bar(places, sizes, color="0.85", label="whole network")
-    axes.bar(places, channels, color="0.35", label="kept")
-    axes.set_xticks(places, names, rotation=90, fontsize=8)
-    axes.set_xlabel("channel group")
-    axes.set_ylabel("channels")
+    axes.barh(places, sizes, color="0.85", label="whole network")
+    axes.barh(places, channels, color="0.35", label="kept")
+    axes.set_yticks(places, names, fontsize=8)
+    axes.set_ylim(len(names) - 0.5, -0.5)  # The first group on top.
+    axes.set_ylabel("channel group")
+    axes.set_xlabel("channels")
     drawing.legend(loc="outside upper center", ncols=2, fontsize=8)
     _write(drawing, stem)
 

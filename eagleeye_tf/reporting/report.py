@@ -12,14 +12,14 @@ from eagleeye_tf.reporting.document import Section
 from eagleeye_tf.reporting.document import Text
 from eagleeye_tf.reporting.tables import Table
 
-# The records that a report is made of, and the files that hold them.
+# The records that a report is made of, and the files that hold them; those of
+# training and of the correlation study come from several files.
 RECORDS = {
     "about": "about.json",
     "search": "search/result.json",
     "finetuning": "finetune/result.json",
     "evaluation": "evaluation.json",
     "export": "export/result.json",
-    "correlation": "correlate/result.json",
     "calibration": "calibration_study/result.json",
     "benchmark": "benchmark/result.json",
 }
@@ -30,15 +30,17 @@ def build(records, figures):
 
     Args:
         records: `{name in RECORDS: contents of its file}`, "about" and
-            whatever else there is.
-        figures: `{name: path of an SVG file}`: "candidates", "epochs", "kept",
-            and those of the studies by the stems of their names.
+            whatever else there is; "training": `{"settings": dict, "epochs":
+            list of those of `loop.Epoch`}`; "correlation": what
+            `study.to_json` gave.
+        figures: `{name of a function of `plots`: path of an SVG file}`.
 
     Returns:
         A `Document`.
     """
     writers = {
         "evaluation": _outcome,
+        "training": _training,
         "search": _search,
         "finetuning": _finetuning,
         "export": _export,
@@ -83,6 +85,22 @@ def _outcome(records, _):
     evaluation = records["evaluation"]
     blocks = [Text(f"On {evaluation['full']['total']:,} test images:")]
     return Section("Result", [*blocks, outcome(evaluation)])
+
+
+def _training(records, _):
+    training = records["training"]
+    epochs = training["epochs"]
+    text = "No epoch is over yet."
+    if training["settings"]["weights"]:
+        text = "The whole network came with its weights."
+    elif epochs:
+        last = epochs[-1]
+        text = (
+            "The whole network was trained from initial weights. After epoch "
+            f"{last['epoch']} it has {last['correct'] / last['total']:.2%} of "
+            "the sub-validation images right."
+        )
+    return Section("Training", [Text(text), _settings(training["settings"])])
 
 
 def _search(records, figures):
@@ -145,6 +163,18 @@ def _finetuning(records, figures):
             _kept(finetuning, records["search"]["groups"]),
         ]
     return Section("Fine-tuning", blocks)
+
+
+def _settings(values):
+    """`Table` of settings, a dict that may hold dicts; without unset ones."""
+    rows = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            rows += [(f"{name}: {n}", v) for n, v in value.items()]
+        else:
+            rows.append((name, value))
+    given = [(name, str(v)) for name, v in rows if v is not None]
+    return Table(("setting", "value"), given)
 
 
 def _kept(finetuning, groups):
@@ -212,11 +242,14 @@ def _correlation(records, figures):
             *_figure(
                 figures,
                 "correlation",
-                "Test accuracy after fine-tuning against each score before.",
+                "Test accuracy after fine-tuning against what was known "
+                "before it, and against the accuracy after its first epoch.",
             ),
             *_figure(
                 figures, "histograms", "How scores and accuracies are spread."
             ),
+            Text("What was studied:"),
+            _settings(found["settings"]),
         ],
     )
 
@@ -241,6 +274,8 @@ def _calibration(records, figures):
                 "How far inherited and adapted BN statistics of the best "
                 "candidate are from those of the sub-validation set.",
             ),
+            Text("What was studied:"),
+            _settings(found["settings"]),
         ],
     )
 
@@ -262,12 +297,14 @@ def _to_reproduce(records):
         Table(("software", "version"), list(about["versions"].items())),
     ]
     if "search" in records:
-        settings = records["search"]["settings"]
         blocks += [
             Text("Settings of the search:"),
-            Table(
-                ("setting", "value"), [(k, str(v)) for k, v in settings.items()]
-            ),
+            _settings(records["search"]["settings"]),
+        ]
+    if "finetuning" in records:
+        blocks += [
+            Text("Settings of fine-tuning:"),
+            _settings(best_winner(records["finetuning"])["settings"]),
         ]
     return Section("To reproduce", blocks)
 

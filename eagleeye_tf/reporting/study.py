@@ -1,9 +1,34 @@
-"""The correlation study: scores before fine-tuning, accuracies after it."""
+"""The correlation study: scores before fine-tuning, accuracies after it.
+
+All there is to say comes from three files: `scores.jsonl` and
+`finetuned.jsonl`, logs whose first line says what they belong to, and
+`study.json`, the `Plan`.
+"""
 
 import dataclasses
+import json
 
+from eagleeye_tf import files
+from eagleeye_tf.candidates.log import Candidate
 from eagleeye_tf.reporting import correlation
 from eagleeye_tf.reporting import tables
+
+# Fewer candidates have no coefficients worth a look.
+LEAST = 3
+
+# What each way of scoring measures, in words for an axis.
+LABELS = {
+    "vanilla": "vanilla score before fine-tuning",
+    "adaptive BN": "adaptive-BN score before fine-tuning",
+    "first rung": "accuracy of the first calibration images",
+    "after one epoch": "sub-validation accuracy after epoch 1",
+    "parameters": "parameters left, millions",
+    "MACs": "MACs left, millions",
+}
+COUNTS = ("parameters", "MACs")
+
+# Functions of `plots` that draw a study.
+FIGURES = ("correlation", "histograms")
 
 _COEFFICIENTS = {
     "pearson": "Pearson ρ",
@@ -23,6 +48,8 @@ class FineTuned:
         total: sub-validation images.
         test_correct: correct test answers in the end.
         test_total: test images.
+        failure: why fine-tuning came to no end, all other numbers being 0;
+            None if it did.
     """
 
     index: int
@@ -30,11 +57,30 @@ class FineTuned:
     total: int
     test_correct: int
     test_total: int
+    failure: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is studied: all that the logs do not tell.
+
+    Attributes:
+        candidates: indices of those that belong to the study.
+        rungs: `Candidate.seen` on the first rung of a race, and with all
+            images.
+        phi_k: k of phi(k).
+        settings: dict of plain values: what the study was made with.
+    """
+
+    candidates: list
+    rungs: list
+    phi_k: int
+    settings: dict
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Numbers of the candidates, all in the same order.
+    """Numbers of the candidates that are fine-tuned, all in the same order.
 
     Attributes:
         indices: of the candidates.
@@ -42,12 +88,14 @@ class Study:
         accuracies: of the test set after fine-tuning, in [0, 1].
         last: sub-validation accuracies after the last two epochs, as two
             lists; None after a single one.
+        failures: `{index: why its fine-tuning came to no end}`.
     """
 
     indices: list
     ways: dict
     accuracies: list
     last: tuple | None
+    failures: dict
 
     @classmethod
     def of(cls, candidates, tuned):
@@ -56,11 +104,11 @@ class Study:
         Args:
             candidates: `{index: (Candidate on the first rung of a race, the
                 same with all images)}`.
-            tuned: `{index: FineTuned}` of all of them.
+            tuned: `{index: FineTuned}` of some of them.
         """
-        indices = sorted(candidates)
-        pairs = [candidates[index] for index in indices]
-        ends = [tuned[index] for index in indices]
+        known = [tuned[index] for index in sorted({*candidates} & {*tuned})]
+        ends = [end for end in known if end.failure is None]
+        pairs = [candidates[end.index] for end in ends]
         ways = {
             "vanilla": [full.vanilla_score for _, full in pairs],
             "adaptive BN": [full.score for _, full in pairs],
@@ -76,43 +124,88 @@ class Study:
                 for epoch in (-2, -1)
             )
         return cls(
-            indices=indices,
+            indices=[end.index for end in ends],
             ways=ways,
             accuracies=[end.test_correct / end.test_total for end in ends],
             last=last,
+            failures={e.index: e.failure for e in known if e.failure},
         )
 
-    def coefficients(self, k):
-        """`{way: {name: correlation.Coefficient}}`."""
-        return {
-            way: correlation.coefficients(scores, self.accuracies, k)
-            for way, scores in self.ways.items()
-        }
+
+def read(folder):
+    """The plan of a study and what came of it, from its files alone.
+
+    Neither the network nor the images are needed, and the study may still be
+    under way.
+
+    Args:
+        folder: `pathlib.Path` of the three files.
+
+    Returns:
+        (`Plan`, `Study`); None if there is no study, or fewer than three of
+        its candidates are fine-tuned.
+
+    Raises:
+        InputError: if `study.json` is not JSON.
+        KeyError, TypeError, ValueError: if a file lacks something.
+    """
+    plan = files.read_json(folder / "study.json")
+    if plan is None or not (folder / "finetuned.jsonl").exists():
+        return None
+    plan = Plan(**plan)
+    scored = map(Candidate.from_json, _records(folder / "scores.jsonl"))
+    scores = {(c.index, *c.seen): c for c in scored}
+    candidates = {
+        index: [scores[index, *seen] for seen in plan.rungs]
+        for index in plan.candidates
+    }
+    ends = [FineTuned(**r) for r in _records(folder / "finetuned.jsonl")]
+    whole = Study.of(candidates, {end.index: end for end in ends})
+    return (plan, whole) if len(whole.indices) >= LEAST else None
 
 
-def to_json(study, k):
+def _records(path):
+    """The records of a log: without its head, and what is not whole yet."""
+    content = path.read_text()
+    lines = content[: content.rfind("\n") + 1].splitlines()
+    # Logs that were concatenated have the head several times.
+    return [json.loads(line) for line in lines if line != lines[0]]
+
+
+def to_json(plan, study):
     """What a study comes to.
 
     Args:
-        study: a `Study`.
-        k: of phi(k).
+        plan: a `Plan`.
+        study: the `Study` of it, of three candidates at least.
     """
+    k = min(plan.phi_k, len(study.indices))
+    ways, accuracies = study.ways, study.accuracies
+    coefficients = {
+        way: correlation.coefficients(scores, accuracies, k)
+        for way, scores in ways.items()
+    }
+    differences = correlation.differences(
+        ways["adaptive BN"], ways["vanilla"], accuracies, k
+    )
     return {
         "candidates": len(study.indices),
+        "planned": len(plan.candidates),
+        "failures": {str(i): why for i, why in study.failures.items()},
         "phi_k": k,
-        "accuracies": [min(study.accuracies), max(study.accuracies)],
-        "coefficients": {
-            way: {
-                name: dataclasses.asdict(coefficient)
-                for name, coefficient in found.items()
-            }
-            for way, found in study.coefficients(k).items()
-        },
+        "accuracies": [min(accuracies), max(accuracies)],
+        "coefficients": {way: _plain(c) for way, c in coefficients.items()},
+        "adaptive_bn_minus_vanilla": _plain(differences),
         # Would more fine-tuning still change the ranking?
         "kendall_of_last_two_epochs": (
             correlation.kendall(*study.last) if study.last else None
         ),
+        "settings": plan.settings,
     }
+
+
+def _plain(coefficients):
+    return {name: dataclasses.asdict(c) for name, c in coefficients.items()}
 
 
 def table(found):
@@ -121,31 +214,70 @@ def table(found):
         (way, *(_shown(values[name]) for name in _COEFFICIENTS))
         for way, values in found["coefficients"].items()
     ]
-    titles = [
-        f"{title}({found['phi_k']})" if name == "phi" else title
-        for name, title in _COEFFICIENTS.items()
-    ]
-    return tables.Table(("score", *titles), rows)
+    gap = found["adaptive_bn_minus_vanilla"]
+    differences = (_shown(gap[name], "+.2f") for name in _COEFFICIENTS)
+    rows.append(("adaptive BN − vanilla", *differences))
+    return tables.Table(("score", *_titles(found).values()), rows)
+
+
+def _titles(found):
+    """`{name: title}` of the coefficients."""
+    return {**_COEFFICIENTS, "phi": f"φ({found['phi_k']})"}
 
 
 def in_words(found):
     """What one needs to know to read the table."""
     low, high = found["accuracies"]
-    text = (
-        f"{found['candidates']} candidates; test accuracy after fine-tuning "
-        f"from {low:.2%} to {high:.2%}; in brackets 95 % bootstrap intervals."
+    done, planned = found["candidates"], found["planned"]
+    failures = found["failures"]
+    count = f"{done}"
+    if done < planned:
+        count = f"{done} of {planned}"
+    parts = [
+        f"{count} candidates fine-tuned; test accuracy after fine-tuning "
+        f"from {low:.2%} to {high:.2%}; in brackets 95 % bootstrap intervals.",
+        _differences_in_words(found),
+    ]
+    if failures:
+        index, reason = next(iter(failures.items()))
+        parts.insert(
+            1,
+            f"{len(failures)} failed in fine-tuning and are left out, such as "
+            f"candidate {index}: {reason}",
+        )
+    if found["kendall_of_last_two_epochs"] is not None:
+        parts.append(_steadiness_in_words(found))
+    return " ".join(parts)
+
+
+def _differences_in_words(found):
+    gap = found["adaptive_bn_minus_vanilla"]
+    shown = (
+        f"{title} {_shown(gap[name], '+.2f')}"
+        for name, title in _titles(found).items()
     )
-    steadiness = found["kendall_of_last_two_epochs"]
-    if steadiness is not None:
+    return (
+        "How much better adaptive BN tells the accuracy than vanilla "
+        f"evaluation, over the same resamples: {', '.join(shown)}."
+    )
+
+
+def _steadiness_in_words(found):
+    text = (
+        "Kendall τ of the sub-validation accuracies after the last two "
+        f"epochs: {found['kendall_of_last_two_epochs']:.2f}."
+    )
+    if found["settings"]["training"]["schedule"] == "cosine":
         text += (
-            " Kendall τ of the sub-validation accuracies after the last two "
-            f"epochs: {steadiness:.2f}."
+            " The cosine schedule ends with learning rates near 0, so the last "
+            "epoch changes little: this says that the run has come to its "
+            "end, not what a longer one would come to."
         )
     return text
 
 
-def _shown(coefficient):
-    return (
-        f"{coefficient['value']:.2f} [{coefficient['low']:.2f}, "
-        f"{coefficient['high']:.2f}]"
+def _shown(coefficient, form=".2f"):
+    value, low, high = (
+        format(coefficient[part], form) for part in ("value", "low", "high")
     )
+    return f"{value} [{low}, {high}]"

@@ -20,7 +20,10 @@ class Table:
     rows: list
 
     def __str__(self):
-        lines = (self.header, *self.rows)
+        lines = [
+            [cell.replace("|", r"\|") for cell in line]
+            for line in (self.header, *self.rows)
+        ]
         widths = [
             max(len(line[column]) for line in lines)
             for column in range(len(self.header))

@@ -37,7 +37,13 @@ def main():
     pruner = engine.make_pruner(model, settings, calibration_set)
     algorithm = engine.make_algorithm(pruner.graph, settings)
     sub_validation = job.data.arrays(job.data.sub_validation)
-    evaluator = _evaluator(job, pruner, calibration_set, sub_validation)
+    evaluator = _evaluator(
+        job,
+        pruner,
+        calibration_set,
+        sub_validation,
+        new_moments=settings.new_moments,
+    )
     if not evaluator.has_batch_norm:
         raise errors.InputError(
             "The model has no BatchNormalization: there is nothing to "
@@ -56,20 +62,20 @@ def main():
         records = [log.records[proposal.index] for proposal in proposals]
     best = max(records, key=lambda record: record.correct[-1])
     strategy = next(p.strategy for p in proposals if p.index == best.index)
-    distances = _distances(
-        evaluator,
-        _evaluator(job, pruner, sub_validation, sub_validation),
-        strategy,
-    )
-    _report(folder, records, distances)
+    # To compare with: exact, however candidates are calibrated.
+    exact = _evaluator(job, pruner, sub_validation, sub_validation)
+    distances = _distances(evaluator, exact, strategy)
+    described = {"network": job.model_name(), "data_set": job.data.name}
+    _report(folder, records, distances, {**described, **identity})
 
 
-def _evaluator(job, pruner, calibration_set, sub_validation):
+def _evaluator(job, pruner, calibration_set, sub_validation, **options):
     return evaluators.make(
         pruner,
         calibration_set,
         sub_validation,
         batch_size=job.batch_size,
+        **options,
     )
 
 
@@ -124,7 +130,7 @@ def _distances(calibrating, validating, strategy):
     ]
 
 
-def _report(folder, records, distances):
+def _report(folder, records, distances, settings):
     curve = calibration.curve(records)
     files.write_json(
         folder / "result.json",
@@ -132,6 +138,7 @@ def _report(folder, records, distances):
             "candidates": len(records),
             "curve": [dataclasses.asdict(point) for point in curve],
             "distances": [dataclasses.asdict(d) for d in distances],
+            "settings": settings,
         },
     )
     plots.calibration(folder / "calibration", curve)

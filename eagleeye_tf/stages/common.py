@@ -25,7 +25,8 @@ flags.adopt_module_key_flags(devices)
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "What to work on: the path of a .keras file, one of "
+    "What to work on: the path of a .keras file (evaluate: of a SavedModel, "
+    ".tflite or .onnx file, too), one of "
     f"{', '.join(zoo.NETWORKS)}, or a network of keras.applications.",
 )
 _WEIGHTS = flags.DEFINE_string(
@@ -56,7 +57,7 @@ _IMAGE_SIZE = flags.DEFINE_integer(
     "default the data set's own, or 224.",
     lower_bound=1,
 )
-_CUSTOM_MODULES = flags.DEFINE_list(
+CUSTOM_MODULES = flags.DEFINE_list(
     "custom_modules",
     [],
     "Python modules to import first: layers and layer rules of your own.",
@@ -317,7 +318,7 @@ def import_custom_modules():
     Raises:
         InputError: if one cannot be imported.
     """
-    for name in _CUSTOM_MODULES.value:
+    for name in CUSTOM_MODULES.value:
         try:
             importlib.import_module(name)
         except Exception as error:  # A user's code can fail in any way.

@@ -5,6 +5,8 @@ fine-tuned. Scores and accuracies are logged, and what they come to is worked
 out from the logs alone.
 """
 
+import dataclasses
+import itertools
 import shutil
 
 from absl import flags
@@ -23,6 +25,7 @@ from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import search
+from eagleeye_tf.stages import summaries
 
 _PHI_K = flags.DEFINE_integer(
     "phi_k",
@@ -42,39 +45,62 @@ def main():
     job = common.open_job()
     settings = search.search_settings()
     training = finetune.training_settings(job)
-    k = _PHI_K.value or max(settings.num_candidates // 4, 1)
-    if settings.num_candidates < max(3, k):
-        raise errors.InputError(
-            "A correlation study takes at least three candidates, and no "
-            f"fewer than --phi_k. Received: {settings.num_candidates}."
-        )
+    k = _phi_k(settings)
     model = job.trained_model()
     calibration = job.data.arrays(job.data.calibration)
     pruner = engine.make_pruner(model, settings, calibration)
     folder = job.workdir / "correlate"
+    told = summaries.Summaries(job, folder)
     identity = search.identity(job, model, settings)
     with log_lib.SearchLog(folder / "scores.jsonl", identity) as scores:
-        rungs = _score(job, pruner, calibration, settings, scores)
-        candidates = {
-            c.index: [scores.get(c.index, rung.seen) for rung in rungs]
-            for c in scores.candidates
-        }
-    identity |= finetune.identity(training)
+        proposals, rungs = _score(
+            job, pruner, calibration, settings, scores, told
+        )
+        # Not all that the log holds: it may be of a study of more.
+        candidates = [scores.get(p.index, rungs[-1].seen) for p in proposals]
+    identity |= {
+        **finetune.identity(training),
+        "augmentation": job.data.augmentation,
+    }
+    plan = study.Plan(
+        candidates=[candidate.index for candidate in candidates],
+        rungs=[rung.seen for rung in rungs],
+        phi_k=k,
+        settings={**_described(job), **identity},
+    )
     with FineTunedLog(folder / "finetuned.jsonl", identity) as tuned:
-        for number, (index, (_, candidate)) in enumerate(
-            candidates.items(), start=1
-        ):
-            if index not in tuned.records:
-                name = f"Fine-tuning {number} of {len(candidates)}"
-                tuned.append(_fine_tune(job, pruner, candidate, training, name))
-    _report(job, folder, candidates, tuned.records, k)
+        files.write_json(folder / "study.json", dataclasses.asdict(plan))
+        _fine_tune_all(job, pruner, candidates, training, tuned, told)
+    _report(folder)
 
 
-def _score(job, pruner, calibration, settings, log):
+def _described(job):
+    """What was worked on, in words and numbers, for the report."""
+    return {
+        "network": job.model_name(),
+        "data_set": job.data.name,
+        "training_images": job.data.train.size,
+        "test_images": job.data.test.size,
+    }
+
+
+def _phi_k(settings):
+    count = settings.num_candidates
+    k = _PHI_K.value or max(count // 4, 1)
+    if count < max(study.LEAST, k):
+        raise errors.InputError(
+            f"A correlation study takes at least {study.LEAST} candidates, and "
+            f"no fewer than --phi_k. Received: {count} of "
+            f"--search_algorithm={settings.algorithm}, phi_k={k}."
+        )
+    return k
+
+
+def _score(job, pruner, calibration, settings, log, told):
     """Scores all candidates on a race's first rung, then on all images.
 
     Returns:
-        The two rungs.
+        (list of `sampling.Proposal`, the two rungs).
     """
     data = job.data
     algorithm = engine.make_algorithm(pruner.graph, settings)
@@ -84,6 +110,7 @@ def _score(job, pruner, calibration, settings, log):
         data.arrays(data.sub_validation),
         job.distribution,
         batch_size=settings.batch_size,
+        new_moments=settings.new_moments,
     )
     if not evaluator.has_batch_norm:
         raise errors.InputError(
@@ -99,18 +126,62 @@ def _score(job, pruner, calibration, settings, log):
     total = len(proposals) * len(rungs)
     bar = progress.bar(total, "Scoring", "evaluation")
     with bar:
-        racing.run(proposals, evaluator, rungs, log, lambda _: bar.update())
-    return rungs
+        racing.run(proposals, evaluator, rungs, log, _teller(told, bar))
+    return proposals, rungs
+
+
+def _teller(told, bar):
+    """What shows evaluations as they come, and writes their summaries."""
+    numbers = itertools.count(1)
+
+    def on_evaluation(candidate):
+        scores = {"first_rung_score": candidate.interim_score}
+        if candidate.total:
+            scores = {
+                "score": candidate.score,
+                "vanilla_score": candidate.vanilla_score,
+            }
+        told.scalars(next(numbers), scores)
+        bar.update()
+
+    return on_evaluation
+
+
+def _fine_tune_all(job, pruner, candidates, training, log, told):
+    """Fine-tunes whoever is not in the log yet."""
+    folder = job.workdir / "correlate"
+    for index in log.records:  # Killed between a record and what is next.
+        _remove(folder, index)
+    for number, candidate in enumerate(candidates, start=1):
+        if candidate.index in log.records:
+            continue
+        name = f"Fine-tuning {number} of {len(candidates)}"
+        end = _fine_tune(job, pruner, candidate, training, name)
+        log.append(end)
+        _remove(folder, candidate.index)
+        if end.failure is None:
+            accuracy = end.test_correct / end.test_total
+            told.scalars(number, {"fine_tuned_test_accuracy": accuracy})
+            told.flush()
+        _write_result(folder)
+
+
+def _remove(folder, index):
+    """Removes a candidate's checkpoints: what they came to is logged."""
+    shutil.rmtree(folder / f"candidate_{index}", ignore_errors=True)
 
 
 def _fine_tune(job, pruner, candidate, training, description):
-    """Fine-tunes a candidate; its folder is gone once that is logged."""
+    """Fine-tunes a candidate; returns a `study.FineTuned`."""
     directory = job.workdir / "correlate" / f"candidate_{candidate.index}"
-    model, epochs = finetune.tune(
-        job, pruner, candidate, directory, training, description
-    )
+    try:
+        model, epochs = finetune.tune(
+            job, pruner, candidate, directory, training, description
+        )
+    except errors.DivergenceError as error:
+        console.say(f"{description}: {error}")
+        return study.FineTuned(candidate.index, [], 0, 0, 0, str(error))
     correct, total = job.test(model, "Test")
-    shutil.rmtree(directory)
     return study.FineTuned(
         index=candidate.index,
         epochs=[epoch.correct for epoch in epochs],
@@ -120,12 +191,30 @@ def _fine_tune(job, pruner, candidate, training, description):
     )
 
 
-def _report(job, folder, candidates, tuned, k):
-    whole = study.Study.of(candidates, tuned)
-    found = study.to_json(whole, k)
+def _write_result(folder):
+    """Writes what the study comes to so far, if it comes to anything.
+
+    Returns:
+        (the `Study`, what `study.to_json` made of it); or None.
+    """
+    read = study.read(folder)
+    if read is None:
+        return None
+    found = study.to_json(*read)
     files.write_json(folder / "result.json", found)
-    plots.correlation(folder / "correlation", whole)
-    plots.histograms(folder / "histograms", whole)
+    return read[1], found
+
+
+def _report(folder):
+    result = _write_result(folder)
+    if result is None:
+        raise errors.InputError(
+            f"Fewer than {study.LEAST} candidates were fine-tuned to the end, "
+            "all others diverged: lower --learning_rate, in another workdir."
+        )
+    whole, found = result
+    for name in study.FIGURES:
+        getattr(plots, name)(folder / name, whole)
     console.say(
         f"\n{study.table(found)}\n\n{study.in_words(found)}\n\n"
         f"Figures: {folder / 'correlation.png'}"

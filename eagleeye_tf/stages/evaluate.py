@@ -1,6 +1,12 @@
-"""Stage: test accuracy and cost of a network: `.keras` file or SavedModel."""
+"""Stage: test accuracy and cost of a network, or of a file to ship."""
 
-from eagleeye_tf.deployment import saved_model
+import os
+
+import numpy as np
+
+from eagleeye_tf import progress
+from eagleeye_tf import quiet
+from eagleeye_tf.deployment import formats
 from eagleeye_tf.models import zoo
 from eagleeye_tf.pruning import cost as cost_lib
 from eagleeye_tf.stages import common
@@ -22,18 +28,55 @@ def evaluate_model(job, path, description):
     }
 
 
+def evaluate_file(job, path, on_batch=lambda: None):
+    """Counts a file's correct test answers: `(correct, total)`.
+
+    LiteRT and ONNX run on all cores of the CPU.
+
+    Args:
+        job: a `common.Job`.
+        path: see `formats.open_model`.
+        on_batch: called without arguments after each batch.
+    """
+    with quiet.silent_stderr():  # LiteRT tells of its delegate.
+        model = formats.open_model(path, os.cpu_count())
+    correct = total = 0
+    with job.data.naming_unreadable():
+        for images, labels in job.data.batches(job.data.test, job.batch_size):
+            images = np.asarray(images, np.float32)
+            answers = np.asarray(model(images)).argmax(-1)
+            correct += int((answers == labels.numpy()).sum())
+            total += len(labels)
+            on_batch()
+    return correct, total
+
+
+def trained_path(job):
+    """Path of the network that `--model` names, made of `--weights` if need be.
+
+    Raises:
+        InputError: if it has neither been trained nor comes with weights.
+    """
+    path = job.trained_path()
+    if job.has_weights():
+        job.take_weights()
+    elif not path.exists():
+        job.trained_model()  # Says what to do.
+    return path
+
+
 def main():
     job = common.open_job()
-    path = job.trained_path()
-    if path.is_dir():
-        correct, total = job.test(saved_model.ServedModel(path), "Test")
-        console.say(
-            f"{path}: {correct} of {total} correct, {correct / total:.2%}"
-        )
-        return
-    result = evaluate_model(job, path, "Test")
+    path = trained_path(job)
+    if formats.is_keras(path):
+        result = evaluate_model(job, path, "Test")
+        correct, total = result["correct"], result["total"]
+        size = f"{result['macs']:,} MACs, {result['params']:,} parameters"
+    else:
+        steps = -(-job.data.test.size // job.batch_size)
+        with progress.bar(steps, "Test", "batch") as bar:
+            correct, total = evaluate_file(job, path, bar.update)
+        size = f"{formats.size(path):,} bytes"
     console.say(
-        f"{path}: {result['correct']} of {result['total']} correct, "
-        f"{result['correct'] / result['total']:.2%}; {result['macs']:,} MACs, "
-        f"{result['params']:,} parameters"
+        f"{path}: {correct} of {total} correct, {correct / total:.2%}; {size}"
     )

@@ -7,12 +7,12 @@ from eagleeye_tf import errors
 from eagleeye_tf import progress
 from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import constraints as constraints_lib
+from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import racing
 from eagleeye_tf.candidates import sampling
 from eagleeye_tf.pruning import channel_graph
-from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.pruning import strategy as strategy_lib
 from eagleeye_tf.pruning.cost import CostModel
 from eagleeye_tf.pruning.strategy import PruningStrategy
@@ -23,6 +23,14 @@ from eagleeye_tf.stages import console
 from eagleeye_tf.stages import search
 
 _DRAWN_BLOCKS = 25
+# The settings of a search that scores of single cuts depend on.
+_DECISIVE = (
+    "importance",
+    "round_to",
+    "calibration",
+    "calibration_momentum",
+    "batch_size",
+)
 
 _SENSITIVITY = flags.DEFINE_bool(
     "sensitivity",
@@ -54,7 +62,7 @@ def main():
         console.say("\n" + explanation.uncounted(cost_model.uncounted))
     console.say("\n" + _reach(graph, cost_model, settings))
     if job:
-        _show_sensitivity(job, rebuild.Pruner(model, graph=graph), ratios)
+        _show_sensitivity(job, graph, settings, ratios)
 
 
 def _reach(graph, cost_model, settings):
@@ -90,15 +98,18 @@ def _sensitivity_ratios():
     return ratios
 
 
-def _show_sensitivity(job, pruner, ratios):
+def _show_sensitivity(job, graph, settings, ratios):
     """Scores each group cut alone; goes on from the log of a killed run."""
     directory = job.workdir / "explain"
+    calibration = job.data.arrays(job.data.calibration)
+    pruner = engine.make_pruner(graph.model, settings, calibration, graph)
     evaluator = evaluators.make(
         pruner,
-        job.data.arrays(job.data.calibration),
+        calibration,
         job.data.arrays(job.data.sub_validation),
         job.distribution,
-        batch_size=job.batch_size,
+        batch_size=settings.batch_size,
+        new_moments=settings.new_moments,
     )
     groups = pruner.graph.groups
     cuts = [(None, 0.0)] + [(g.name, r) for g in groups for r in ratios]
@@ -121,6 +132,7 @@ def _show_sensitivity(job, pruner, ratios):
         "purpose": "sensitivity",
         "model": batches_lib.model_fingerprint(pruner.graph.model),
         "ratios": ratios,
+        **{name: settings.identity()[name] for name in _DECISIVE},
         **job.split(),
     }
     log = log_lib.SearchLog(directory / "sensitivity.jsonl", identity)

@@ -1,6 +1,6 @@
 """Stage: exports a network, proves each file right, and measures it."""
 
-import contextlib
+import shutil
 
 import numpy as np
 from absl import flags
@@ -8,18 +8,20 @@ from absl import flags
 from eagleeye_tf import errors
 from eagleeye_tf import files
 from eagleeye_tf import progress
-from eagleeye_tf import quiet
+from eagleeye_tf.deployment import exporting
 from eagleeye_tf.deployment import formats
 from eagleeye_tf.deployment import latency
-from eagleeye_tf.deployment import saved_model
 from eagleeye_tf.models import zoo
 from eagleeye_tf.reporting import report
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
+from eagleeye_tf.stages import evaluate
 from eagleeye_tf.stages import finetune
 
-_INT8_IMAGES = 256
 _THREADS = (1, 2)
+# Eight bits cost most networks less than a point; a fall of so much (a share
+# of the test images) says that this one does not bear them.
+_LARGE_FALL = 0.02
 
 _FORMATS = flags.DEFINE_multi_enum(
     "format",
@@ -32,70 +34,92 @@ _FORMATS = flags.DEFINE_multi_enum(
 )
 
 
-def export(job, path):
-    """Exports the `.keras` file `path`; returns `export/result.json`.
+def require_formats():
+    """Raises InputError unless what `--format` needs is installed."""
+    formats.require(_FORMATS.value)
 
-    The model is loaded without a distribution, so that the SavedModel does
-    not remember on which devices it was trained.
+
+def export(job, path):
+    """Exports the `.keras` or `.h5` file `path`; returns `export/result.json`.
+
+    What an earlier export left in other formats is removed.
+
+    Raises:
+        ExportError: if a file does not give the network's outputs, or does
+            not run; one that does not is removed.
     """
     directory = job.workdir / "export"
+    whole, folder = job.trained_path(), directory / "full"
+    _clear(directory, folder, whole)
     images, _ = job.data.arrays(job.data.calibration)
-    written, difference = _write(job, path, directory, images)
-    files.copy(path, directory / "model.keras")
-    result = {"source": str(path), "largest_difference": difference}
+    written = _write(job, path, directory, images)
+    saved = next(file for file in written if file.format == "saved_model")
+    result = {"source": str(path), "largest_difference": saved.difference}
     if _FORMATS.value:
-        whole, folder = job.trained_path(), directory / "full"
-        if whole.samefile(path):
-            networks = {"full": written}
-        else:
-            full, _ = _write(job, whole, folder, images)
+        networks = {"full": written}
+        if not whole.samefile(path):
+            full = _write(job, whole, folder, images)
             networks = {"full": full, "pruned": written}
-        result["files"] = _measured(job, networks, images)
+        result["files"] = _measured(job, networks)
+        console.say(f"\n{report.files(result['files'])}\n")
+        _warn_of_large_falls(result["files"])
     files.write_json(directory / "result.json", result)
     return result
 
 
+def _clear(directory, full, whole):
+    """Removes what could be taken for files of the network exported now."""
+    if full.resolve() in whole.resolve().parents:
+        raise errors.InputError(
+            f"{str(whole)!r} lies in a folder that an export replaces: copy "
+            "it elsewhere, or choose another --workdir."
+        )
+    (directory / "result.json").unlink(missing_ok=True)
+    for kind in formats.FORMATS.values():
+        (directory / kind.file).unlink(missing_ok=True)
+    shutil.rmtree(full, ignore_errors=True)
+
+
 def _write(job, path, directory, images):
-    """Writes one network in all formats.
+    """Writes one network in all formats: list of `ExportedFile`.
 
-    Returns:
-        (`{format: path}`, largest difference of the SavedModel's outputs).
+    It is loaded without a distribution, so that the SavedModel does not
+    remember on which devices it was trained.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     model = zoo.load_file(str(path), job.data.image_shape)
-    saved = directory / "saved_model"
-    difference = saved_model.export(model, saved, images[: job.batch_size])
-    written = {"keras": path, "saved_model": saved}
-    for name in _FORMATS.value:
-        kind = formats.FORMATS[name]
-        console.say(f"Writing {directory / kind.file}")
-        with quiet.silent_stderr(), contextlib.redirect_stdout(None):
-            kind.write(
-                model, saved, directory / kind.file, images[:_INT8_IMAGES]
-            )
-        written[name] = directory / kind.file
-    return written, difference
-
-
-def _measured(job, networks, images):
-    """One record for each file, of whole and pruned network."""
-    names = list(networks["full"])
-    total = len(names) * (len(networks) + len(_THREADS))
-    bar = progress.bar(total, "Measuring", "measurement")
-    records = []
+    names = ("saved_model", "keras", *_FORMATS.value)
+    console.say(f"Writing {directory}: {', '.join(names)}")
+    copy = directory / "model.keras"
+    if path.suffix == ".keras":
+        files.copy(path, copy)
+    else:
+        files.save_model(model, copy)
     some = images[: job.batch_size].astype(np.float32)
-    with bar:
+    expected = np.asarray(model(some, training=False))
+    return [
+        exporting.check("keras", copy, some, expected, 1e-4),
+        *exporting.export(model, directory, images, _FORMATS.value),
+    ]
+
+
+def _measured(job, networks):
+    """One record for each file of `{network: [ExportedFile, …]}`."""
+    names = [file.format for file in networks["full"]]
+    total = len(names) * (len(networks) + len(_THREADS))
+    with progress.bar(total, "Measuring", "measurement") as bar:
+        records = []
         for network, written in networks.items():
-            expected = np.asarray(formats.open_model(written["keras"])(some))
-            for name, path in written.items():
-                record = _measure(job, name, path, some, expected)
-                records.append({"network": network, **record})
+            for file in written:
+                records.append(_record(job, network, file))
                 bar.update()
         for name in names:  # All networks in one format side by side.
             alike = [r for r in records if r["format"] == name]
             for threads in _THREADS:
                 times = latency.measure(
-                    [r["path"] for r in alike], threads, job.data.image_shape
+                    [r["path"] for r in alike],
+                    threads,
+                    job.data.image_shape,
+                    modules=common.CUSTOM_MODULES.value,
                 )
                 for record, time in zip(alike, times, strict=True):
                     record["latency_ms"].append(time)
@@ -103,42 +127,43 @@ def _measured(job, networks, images):
     return records
 
 
-def _measure(job, name, path, images, expected):
-    """Size, agreement and accuracy of one file."""
-    with quiet.silent_stderr():  # LiteRT tells of its delegate.
-        model = formats.open_model(path, num_threads=2)
-        answers = np.asarray(model(images))
-    difference = float(np.abs(answers - expected).max())
-    kind = formats.FORMATS.get(name)
-    tolerance = kind.tolerance if kind else None
-    largest = max(1.0, float(np.abs(expected).max()))
-    if tolerance is not None and not difference <= tolerance * largest:
-        raise errors.ExportError(
-            f"The outputs of {path} differ from the Keras model's by "
-            f"{difference:.3g}, more than {tolerance} of the largest output."
-        )
-    correct = total = 0
-    for some, labels in job.data.batches(job.data.test, job.batch_size):
-        answers = np.asarray(model(np.asarray(some, np.float32))).argmax(-1)
-        correct += int((answers == labels.numpy()).sum())
-        total += len(labels)
+def _record(job, network, file):
+    """What is known of a file before its latency, as JSON."""
+    correct, total = evaluate.evaluate_file(job, file.path)
     return {
-        "format": name,
-        "path": str(path),
-        "bytes": formats.size(path),
-        "difference": difference,
+        "network": network,
+        "format": file.format,
+        "path": str(file.path),
+        "bytes": file.bytes,
+        "difference": file.difference,
         "correct": correct,
         "total": total,
         "latency_ms": [],
     }
 
 
+def _warn_of_large_falls(records):
+    """Says which files answer much worse than their network's `.keras` file."""
+    before = {
+        r["network"]: r["correct"] / r["total"]
+        for r in records
+        if r["format"] == "keras"
+    }
+    for record in records:
+        after = record["correct"] / record["total"]
+        if before[record["network"]] - after > _LARGE_FALL:
+            console.say(
+                f"WARNING: {record['path']} has a test accuracy of "
+                f"{after:.2%}, the Keras model one of "
+                f"{before[record['network']]:.2%}: ship another format."
+            )
+
+
 def main():
+    require_formats()
     job = common.open_job()
-    path = finetune.finished_best(job) or job.trained_path()
+    path = finetune.finished_best(job) or evaluate.trained_path(job)
     result = export(job, path)
-    if "files" in result:
-        console.say(f"\n{report.files(result['files'])}\n")
     console.say(
         f"Exported {path} as {job.workdir / 'export' / 'saved_model'}; their "
         f"outputs differ by {result['largest_difference']:.2g} at most."

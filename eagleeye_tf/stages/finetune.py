@@ -99,17 +99,25 @@ def _winners(found):
     """The candidates of `search/result.json` to fine-tune, best first.
 
     Raises:
-        InputError: if so many are not known to meet the budget in latency.
+        InputError: if so many are not known to meet the budget in latency, or
+            have not seen all sub-validation images.
     """
-    count = _NUM_WINNERS.value
-    winners = found["candidates"][:count]
+    count, candidates = _NUM_WINNERS.value, found["candidates"]
     latency = found["latency"]
     if latency and count > len(latency["winners"]):
         raise errors.InputError(
             f"Only {len(latency['winners'])} candidates were measured and meet "
             f"the budget in latency. Received: num_winners={count}; lower it."
         )
-    return winners
+    most = max(c["total"] for c in candidates)
+    finalists = sum(c["total"] == most for c in candidates)
+    if count > finalists:
+        raise errors.InputError(
+            f"Only {finalists} candidates were scored on all sub-validation "
+            f"images. Received: num_winners={count}; lower it, or search with "
+            "more candidates or --evaluation=full."
+        )
+    return candidates[:count]
 
 
 def training_settings(job):

@@ -9,7 +9,6 @@ from absl import flags
 from eagleeye_tf import files
 from eagleeye_tf import locks
 from eagleeye_tf import progress
-from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.stages import summaries
 from eagleeye_tf.training import loop
 from eagleeye_tf.training import schedules
@@ -94,10 +93,10 @@ def fit(model, job, settings, directory, description, teacher=None):
         return correct, total
 
     # Of machines that train together, only the first writes.
-    lock = contextlib.nullcontext()
+    lock = contextlib.nullcontext(None)
     if job.leads:
         lock = locks.of_folder(directory, "training")
-    with lock, bar, data.naming_unreadable():
+    with lock as before_writing, bar, data.naming_unreadable():
         epochs = loop.fit(
             model,
             functools.partial(
@@ -111,13 +110,16 @@ def fit(model, job, settings, directory, description, teacher=None):
             on_step,
             teacher,
             leads=job.leads,
+            before_writing=before_writing,
         )
     if job.distribution.num_replicas_in_sync > 1:
         images, _ = data.arrays(data.calibration)
-        adaptive_bn.adapt_batch_norm(
-            model, images, settings.batch_size, job.own_distribution
+        return loop.settle_batch_norm(
+            model,
+            images,
+            settings.batch_size,
+            job.own_distribution,
+            validate,
+            epochs,
         )
-        correct, total = validate()
-        last = dataclasses.replace(epochs[-1], correct=correct, total=total)
-        epochs = [*epochs[:-1], last]
     return epochs

@@ -3,7 +3,8 @@
 import os
 
 from eagleeye_tf import errors
-from eagleeye_tf.deployment import saved_model
+from eagleeye_tf import quiet
+from eagleeye_tf.deployment import formats
 from eagleeye_tf.models import zoo
 from eagleeye_tf.pruning import network
 
@@ -12,7 +13,7 @@ def image_shape(path, source, size):
     """Shape (height, width, channels) of the images that a model takes.
 
     Args:
-        path: a `.keras` file or a SavedModel folder.
+        path: see `formats.open_model`; or an `.h5` file.
         source: the `sources.Source` of its images.
         size: height and width that the user asks for; None for the model's.
 
@@ -48,10 +49,11 @@ def image_shape(path, source, size):
 
 
 def _inputs_and_classes(path):
-    """Input shapes and number of classes of a `.keras` file or SavedModel."""
-    if os.path.isdir(path):
-        served = saved_model.ServedModel(path)
-        return [tuple(served.input_spec.shape)], served.classes
+    """Input shapes and number of classes of a model of any format."""
+    if os.path.exists(path) and not formats.is_keras(path):
+        with quiet.silent_stderr():  # LiteRT tells of its delegate.
+            served = formats.open_model(path)
+        return [served.input_shape], served.classes
     model = network.as_functional(zoo.load_file(path))
     shapes = [tuple(x.shape) for x in model.outputs]
     if len(shapes) != 1 or len(shapes[0]) != 2:

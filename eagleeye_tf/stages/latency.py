@@ -5,6 +5,7 @@ from absl import flags
 from eagleeye_tf import progress
 from eagleeye_tf.candidates import latency as latency_lib
 from eagleeye_tf.candidates import settings as settings_lib
+from eagleeye_tf.deployment import formats
 from eagleeye_tf.deployment import latency as stopwatch
 
 _DEFAULTS = settings_lib.SearchSettings()
@@ -59,7 +60,15 @@ _THREADS = flags.DEFINE_integer(
 
 
 def settings():
-    """The `SearchSettings` about latency that the flags describe."""
+    """The `SearchSettings` about latency that the flags describe.
+
+    Raises:
+        InputError: if the packages for the format are missing.
+    """
+    budgets = _LATENCY, _LATENCY_MS, _MAX_LATENCY, _MAX_LATENCY_MS
+    is_wanted = any(flag.value is not None for flag in budgets)
+    if is_wanted and _FORMAT.value in formats.FORMATS:
+        formats.require([_FORMAT.value])
     return {
         "latency": _LATENCY.value,
         "latency_ms": _LATENCY_MS.value,

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import time
 
 import tensorflow as tf
@@ -96,26 +97,58 @@ def train_together(main):
         main(None)
         return
     devices.refuse_num_replicas()
-    index, _ = worker_address()
-    workers = described["cluster"]["worker"]
+    members, index = _members(described)
     gpus = len(tf.config.list_physical_devices("GPU"))
     start = time.monotonic()
     try:
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-            tf.train.ClusterSpec({"worker": workers}),
+            tf.train.ClusterSpec({"worker": members}),
             task_type="worker",
             task_id=index,
             rpc_layer="grpc",
             num_accelerators={"GPU": gpus},
         )
-        console.say(f"Waiting for all machines: {', '.join(workers)}")
-        together = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+        console.say(
+            f"Waiting for all machines: {', '.join(members)}. This one listens "
+            "on all network interfaces, and obeys whoever reaches it."
+        )
+        together = _connected(resolver)
         main((together, index == 0))
         _meet(together)
     except tf.errors.OpError as error:
         if not _is_loss(error):
             raise
         _start_anew(error, time.monotonic() - start)
+
+
+def _members(described):
+    """(addresses of all that train together, which of them this is).
+
+    A chief, as TF users know it, is the first of them.
+    """
+    jobs = described["cluster"]
+    chiefs = jobs.get("chief") or []
+    if described["task"] == "chief" and len(chiefs) == 1:
+        return [*chiefs, *jobs["worker"]], 0
+    index, _ = worker_address()
+    return [*chiefs, *jobs["worker"]], len(chiefs) + index
+
+
+def _connected(resolver):
+    """The strategy of several machines, once all of them are there.
+
+    TensorFlow lets no Python run while it waits, so Ctrl-C is left to the
+    system meanwhile. It also takes SIGTERM for itself, to ignore it, and
+    gives it back only when all are there.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _meet(distribution):
@@ -160,22 +193,35 @@ def _start_anew(error, lived):
 
 
 def _described():
-    """{"cluster": {job: addresses}, "index": number of this task or None}."""
+    """What this process is: a dict, or None if nothing is said.
+
+    `cluster` is `{job: addresses}`, `task` the name of this process' job, and
+    `index` its number among the workers, or None.
+    """
     if _CLUSTER.value:
         jobs, where = _read(_CLUSTER.value), f"--cluster={_CLUSTER.value}"
-        return {"cluster": _checked(jobs, where), "index": _TASK_INDEX.value}
+        return {
+            "cluster": _checked(jobs, where),
+            "task": "worker",
+            "index": _TASK_INDEX.value,
+        }
     config = os.environ.get("TF_CONFIG")
     if not config:
         return None
     described = _parsed(config, "TF_CONFIG")
     if not isinstance(described, dict) or "cluster" not in described:
         raise _misdescribed("TF_CONFIG", described)
-    task = described.get("task") or {}
-    index = _TASK_INDEX.value
-    if index is None and task.get("type") == "worker":
+    task, index = described.get("task") or {}, _TASK_INDEX.value
+    if not isinstance(task, dict):
+        raise errors.InputError(
+            'TF_CONFIG\'s task is {"type": …, "index": …}. '
+            f"Received: {task!r}."
+        )
+    job = "worker" if index is not None else task.get("type")
+    if index is None and job == "worker":
         index = task.get("index")
     jobs = _checked(described["cluster"], "TF_CONFIG")
-    return {"cluster": jobs, "index": index}
+    return {"cluster": jobs, "task": job, "index": index}
 
 
 def _read(path):
@@ -199,11 +245,19 @@ def _checked(jobs, where):
     workers = jobs.get("worker") if isinstance(jobs, dict) else None
     if not isinstance(workers, list) or not workers:
         raise _misdescribed(where, jobs)
-    for address in [*workers, *(jobs.get("chief") or [])]:
-        _, colon, port = str(address).rpartition(":")
-        if not colon or not port.isdecimal():
+    addresses = [*workers, *(jobs.get("chief") or [])]
+    for address in addresses:
+        host, _, port = str(address).rpartition(":")
+        is_port = port.isdecimal() and 0 < int(port) < 2**16
+        if not (host and is_port) or "[" in host:
             raise errors.InputError(
-                f"{where}: an address is host:port. Received: {address!r}."
+                f"{where}: an address is host:port, with a name or an IPv4 "
+                f"address and a port up to 65535. Received: {address!r}."
+            )
+        if addresses.count(address) > 1:
+            raise errors.InputError(
+                f"{where}: each process has an address of its own. Received "
+                f"{address!r} {addresses.count(address)} times."
             )
     return jobs
 

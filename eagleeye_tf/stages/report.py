@@ -1,23 +1,20 @@
 """Stage: writes up whatever a workdir holds."""
 
-import pathlib
+import json
 
 from eagleeye_tf import errors
 from eagleeye_tf import files
 from eagleeye_tf.candidates.log import Candidate
+from eagleeye_tf.reporting import calibration
 from eagleeye_tf.reporting import document
 from eagleeye_tf.reporting import plots
 from eagleeye_tf.reporting import report
+from eagleeye_tf.reporting import study
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 
-# Figures that stages left.
-_STUDIES = (
-    "correlate/correlation.svg",
-    "correlate/histograms.svg",
-    "calibration_study/calibration.svg",
-    "calibration_study/distances.svg",
-)
+# What comes of a record that another version wrote, or somebody changed.
+_DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 def write(folder):
@@ -29,25 +26,16 @@ def write(folder):
     Raises:
         InputError: if no program has worked in it, or a file is damaged.
     """
-    records = {
-        name: files.read_json(folder / path)
-        for name, path in report.RECORDS.items()
-    }
-    records = {n: r for n, r in records.items() if r is not None}
-    if "about" not in records:
+    if not (folder / report.RECORDS["about"]).exists():
         raise errors.InputError(
             f"{str(folder)!r} holds no results: give the --workdir of a "
             "program that ran."
         )
-    figures = {
-        pathlib.Path(path).stem: folder / path
-        for path in _STUDIES
-        if (folder / path).exists()
-    }
     try:
-        figures |= _draw(records, folder / "figures")
-        written = report.build(records, figures)
-    except (KeyError, TypeError) as error:
+        written = _written(folder)
+    except errors.InputError:  # Which is a ValueError, and tells by itself.
+        raise
+    except _DAMAGE as error:
         raise errors.InputError(
             f"A file in {str(folder)!r} lacks what a report is made of "
             f"({error!r}): run its program again, which takes what it can from "
@@ -60,13 +48,43 @@ def write(folder):
     return folder / "report.html"
 
 
-def _draw(records, folder):
-    """Draws the figures of a search and its winners; {name: path of SVG}."""
+def _written(folder):
+    records = {
+        name: files.read_json(folder / path)
+        for name, path in report.RECORDS.items()
+    }
+    records["training"] = _training(folder / "train")
+    studied = study.read(folder / "correlate")
+    if studied:
+        records["correlation"] = study.to_json(*studied)
+    records = {n: r for n, r in records.items() if r is not None}
+    arguments = _arguments(records)
+    if studied:
+        arguments |= {name: (studied[1],) for name in study.FIGURES}
+    for name, values in arguments.items():
+        getattr(plots, name)(folder / "figures" / name, *values)
+    figures = {name: folder / "figures" / f"{name}.svg" for name in arguments}
+    return report.build(records, figures)
+
+
+def _training(folder):
+    """What `train` left, or what made a network with weights; or None."""
+    settings = files.read_json(folder / "settings.json")
+    if settings is None:
+        return None
+    log = folder / "epochs.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    return {"settings": settings, "epochs": [json.loads(x) for x in lines]}
+
+
+def _arguments(records):
+    """What to draw from records; {name of a function of `plots`: arguments}."""
     drawn = {}
     search, finetuning = records.get("search"), records.get("finetuning")
     if search:
         ranked = [Candidate.from_json(c) for c in search["candidates"]]
-        drawn["candidates"] = (ranked, search["full"]["macs"])
+        macs, adapted = search["full"]["macs"], search["has_batch_norm"]
+        drawn["candidates"] = (ranked, macs, adapted)
     if finetuning:
         drawn["epochs"] = (
             {
@@ -81,9 +99,12 @@ def _draw(records, folder):
         names, sizes = zip(*search["groups"], strict=True)
         kept = report.best_winner(finetuning)["candidate"]["kept"]
         drawn["kept"] = (names, sizes, kept)
-    for name, arguments in drawn.items():
-        getattr(plots, name)(folder / name, *arguments)
-    return {name: folder / f"{name}.svg" for name in drawn}
+    if "calibration" in records:
+        found = records["calibration"]
+        points = [calibration.Point(**p) for p in found["curve"]]
+        layers = [calibration.Distance(**d) for d in found["distances"]]
+        drawn |= {"calibration": (points,), "distances": (layers,)}
+    return drawn
 
 
 def main():

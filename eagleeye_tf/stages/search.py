@@ -2,12 +2,14 @@
 
 import dataclasses
 import gc
+import importlib
 import itertools
 import sys
 
 import tensorflow as tf
 from absl import flags
 
+from eagleeye_tf import errors
 from eagleeye_tf import files
 from eagleeye_tf.candidates import algorithms
 from eagleeye_tf.candidates import batches as batches_lib
@@ -61,6 +63,19 @@ _TOLERANCE = flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=1.0,
 )
+_TOLERANCES = {
+    f"{metric}_tolerance": flags.DEFINE_float(
+        f"{metric}_tolerance",
+        None,
+        f"The same for {what} alone.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
+    for metric, what in (
+        ("params", "parameters"),
+        ("activation_memory", "activation memory"),
+    )
+}
 _NUM_CANDIDATES = flags.DEFINE_integer(
     "num_candidates", 100, "Strategies to score.", lower_bound=1
 )
@@ -78,13 +93,13 @@ _MAX_RATIO = flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=1.0,
 )
-_IMPORTANCE = flags.DEFINE_enum(
+_IMPORTANCE = flags.DEFINE_string(
     "importance",
     "l1",
-    list(importance.IMPORTANCES),
-    "Which channels go first: those of least L1 or L2 norm, nearest to the "
-    "others, of least BN scale, of least influence on the loss of the "
-    "calibration images (taylor), or any (random).",
+    f"Which channels go first, one of {', '.join(importance.IMPORTANCES)}: "
+    "those of least L1 or L2 norm, nearest to the others, of least BN scale, "
+    "of least influence on the loss of the calibration images (taylor), or "
+    "any (random). Or module:function of your own.",
 )
 _ROUND_TO = flags.DEFINE_integer(
     "round_to",
@@ -131,7 +146,6 @@ def search_settings():
     Raises:
         InputError: if a value is outside its range.
     """
-    uniform = _ALGORITHM.value == "uniform"
     return settings_lib.SearchSettings(
         macs=_MACS.value,
         params=_PARAMS.value,
@@ -139,10 +153,11 @@ def search_settings():
         **{f"max_{metric}": flag.value for metric, flag in _MOST.items()},
         **latency.settings(),
         tolerance=_TOLERANCE.value,
-        num_candidates=1 if uniform else _NUM_CANDIDATES.value,
+        **{name: flag.value for name, flag in _TOLERANCES.items()},
+        num_candidates=_NUM_CANDIDATES.value,
         min_ratio=_MIN_RATIO.value,
         max_ratio=_MAX_RATIO.value,
-        importance=_IMPORTANCE.value,
+        importance=_importance(),
         round_to=_ROUND_TO.value,
         algorithm=_ALGORITHM.value,
         evaluation=_EVALUATION.value,
@@ -151,6 +166,21 @@ def search_settings():
         batch_size=common.BATCH_SIZE.value,
         seed=common.SEED.value,
     )
+
+
+def _importance():
+    """The name, or the function that `module:function` means."""
+    module, colon, name = _IMPORTANCE.value.partition(":")
+    if not colon:
+        return module
+    try:
+        return getattr(importlib.import_module(module), name)
+    except Exception as error:  # A user's code can fail in any way.
+        raise errors.InputError(
+            f"--importance: Python cannot find {name!r} in {module!r} "
+            f"({type(error).__name__}: {error}). Give the name of a module on "
+            "the path or in the present folder, without .py."
+        ) from error
 
 
 def search(job):

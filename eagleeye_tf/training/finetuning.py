@@ -4,6 +4,7 @@ import collections.abc
 import contextlib
 import dataclasses
 import hashlib
+import math
 import pathlib
 import tempfile
 
@@ -21,6 +22,9 @@ from eagleeye_tf.candidates import scoring
 from eagleeye_tf.training import loop
 from eagleeye_tf.training import schedules
 
+# Enough for the statistics of BN: see BUILD_NOTES.
+_SETTLING_IMAGES = 1280
+
 
 def finetune(
     model,
@@ -36,9 +40,9 @@ def finetune(
 
     Args:
         model: `keras.Model` with one output (batch, classes); changed in
-            place. With several replicas made in the scope of `distribution`,
-            and its BN statistics are then those of the first replica: call
-            `adapt_batch_norm` at the end.
+            place. With several replicas made in the scope of `distribution`;
+            Keras keeps the BN statistics of the first one alone, so they are
+            re-estimated at the end, on about 1,280 training images.
         examples: `(images, labels)`, arrays, which are shuffled anew for each
             epoch; or a `tf.data.Dataset`, a Keras `PyDataset` or a list of
             batches (images, labels), which are taken as they come.
@@ -47,9 +51,10 @@ def finetune(
         validation: examples of the same kinds, counted after each epoch;
             None for none.
         teacher: the whole network, for `settings.distillation_weight`.
-        directory: where checkpoints go, from which the same call goes on: one
-            folder for each network. A `PyDataset` hears of the epochs that
-            were before. None for none.
+        directory: where checkpoints go, from which the same call goes on, and
+            whose weights take the place of the model's own: one folder for
+            each network. A `PyDataset` hears of the epochs that were before.
+            None for none.
         distribution: a `tf.distribute.Strategy`; None for the current one.
         verbose: whether to show a progress bar.
 
@@ -58,14 +63,14 @@ def finetune(
 
     Raises:
         InputError: if examples are not what they should be, `directory`
-            belongs to another network or other settings, or the loss is no
-            longer finite.
+            belongs to another architecture, other arrays, another teacher or
+            other settings, or the loss is no longer finite.
     """
     settings = settings or schedules.TrainingSettings()
-    if settings.distillation_weight and teacher is None:
+    if teacher is not None and not settings.distillation_weight:
         raise errors.InputError(
-            "Distillation needs a teacher: give the whole network. Received: "
-            f"distillation_weight={settings.distillation_weight}, no teacher."
+            "A teacher teaches by distillation: give "
+            "TrainingSettings(distillation_weight=…) above 0. Received: 0."
         )
     distribution = distribution or tf.distribute.get_strategy()
     source = _source(examples, settings)
@@ -75,20 +80,23 @@ def finetune(
     with contextlib.ExitStack() as stack:
         if directory is None:
             directory = stack.enter_context(tempfile.TemporaryDirectory())
-        stack.enter_context(locks.of_folder(directory, "fine-tuning"))
+        lock = locks.of_folder(directory, "fine-tuning")
+        before_writing = stack.enter_context(lock)
         files.claim(
             directory,
             {
                 **dataclasses.asdict(settings),
                 "steps": source.steps,
                 "network": _architecture(model),
+                "examples": source.fingerprint,
+                "teacher": teacher and batches_lib.model_fingerprint(teacher),
             },
         )
         on_step = None
         if verbose:
             bar = progress.bar(total, "Fine-tuning", "step")
             on_step = progress.by_step(stack.enter_context(bar), source.steps)
-        return loop.fit(
+        epochs = loop.fit(
             model,
             source.batches,
             source.steps,
@@ -98,6 +106,18 @@ def finetune(
             distribution,
             on_step,
             teacher,
+            before_writing=before_writing,
+        )
+        if distribution.num_replicas_in_sync == 1:
+            return epochs
+        some = math.ceil(_SETTLING_IMAGES / len(source.some[0]))
+        return loop.settle_batch_norm(
+            model,
+            source.batches(0, 0).take(some),
+            settings.batch_size,
+            distribution,
+            count,
+            epochs,
         )
 
 
@@ -140,12 +160,15 @@ class _Arrays:
     """Shuffled in an order that depends on the seed and the epoch alone.
 
     Attributes:
-        some: `(images, labels)` of some examples at least, arrays.
+        some: `(images, labels)` of a batch or more, arrays.
+        fingerprint: of all examples; None where each look may show others.
         steps: batches per epoch.
     """
 
     def __init__(self, images, labels, settings):
-        self.some = self._images, self._labels = images, labels
+        self.some = images[: settings.batch_size], labels
+        self._images, self._labels = images, labels
+        self.fingerprint = batches_lib.fingerprint(images, labels)
         self._seed = settings.seed
         self._batch_size = settings.batch_size
         self.steps = len(images) // self._batch_size
@@ -173,6 +196,8 @@ class _Arrays:
 class _Dataset:
     """A `tf.data.Dataset` of batches; attributes as of `_Arrays`."""
 
+    fingerprint = None
+
     def __init__(self, dataset):
         self.steps = int(examples_lib.require_an_end(dataset).cardinality())
         if self.steps == tf.data.UNKNOWN_CARDINALITY:
@@ -190,6 +215,8 @@ class _Dataset:
 
 class _Batches:
     """A sequence of batches; attributes as of `_Arrays`."""
+
+    fingerprint = None
 
     def __init__(self, batches):
         self._batches = batches

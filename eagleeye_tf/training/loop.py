@@ -13,6 +13,7 @@ from eagleeye_tf import errors
 from eagleeye_tf import files
 from eagleeye_tf import outputs as outputs_lib
 from eagleeye_tf import replicas
+from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.training import schedules
 
 
@@ -47,6 +48,7 @@ def fit(
     teacher=None,
     checkpoint_seconds=60,
     leads=True,
+    before_writing=None,
 ):
     """Trains a model, or goes on where an earlier call was killed.
 
@@ -67,13 +69,16 @@ def fit(
             checkpoints within an epoch.
         leads: False in all but one of several processes that train together,
             which only read what that one writes to `directory`.
+        before_writing: called without arguments before anything is written
+            there, to raise an error if that must not be; None for nothing.
 
     Returns:
         List of `Epoch`, one for each.
 
     Raises:
         InputError: if there is not one full batch, nothing is trainable, or
-            the loss is no longer finite.
+            the teacher does not fit.
+        DivergenceError: if the loss is no longer finite.
     """
     if steps_per_epoch < 1:
         raise errors.InputError(
@@ -95,18 +100,18 @@ def fit(
         model, optimizer, objective, settings, distribution, spec
     )
     seconds = checkpoint_seconds if leads else None
-    records = _Records(directory, model, optimizer, seconds)
+    records = _Records(directory, model, optimizer, seconds, before_writing)
     _require_same_place(records, distribution)
     for epoch in range(len(records.epochs), settings.epochs):
         batches = training_batches(epoch, records.step)
         for batch in replicas.share(batches, distribution):
             loss = float(step(batch))
             if not math.isfinite(loss):  # And so are the weights by now.
-                raise errors.InputError(
+                raise errors.DivergenceError(
                     f"The training loss is {loss} in step {records.step + 1} "
                     f"of epoch {epoch + 1}: lower "
                     f"learning_rate={settings.learning_rate}, or look for NaN "
-                    "in the images."
+                    "in the images and for labels beyond the classes."
                 )
             if on_step:
                 on_step(epoch, records.step, loss)
@@ -114,6 +119,30 @@ def fit(
         rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
         records.add(Epoch(epoch + 1, records.mean_loss, rate, *validate()))
     return records.epochs
+
+
+def settle_batch_norm(
+    model, images, batch_size, distribution, validate, epochs
+):
+    """Re-estimates BN statistics where Keras keeps the first replica's alone.
+
+    Args:
+        model: as for `fit`, trained.
+        images: training images that tell the statistics; see
+            `adaptive_bn.adapt_batch_norm`.
+        batch_size: images per batch, for arrays.
+        distribution: a `tf.distribute.Strategy` of this process alone.
+        validate: as for `fit`.
+        epochs: list of `Epoch`, what `fit` returned.
+
+    Returns:
+        The list, its last `Epoch` with the validation of the model as it is
+        now.
+    """
+    adaptive_bn.adapt_batch_norm(model, images, batch_size, distribution)
+    correct, total = validate()
+    last = dataclasses.replace(epochs[-1], correct=correct, total=total)
+    return [*epochs[:-1], last]
 
 
 def _require_same_place(records, distribution):
@@ -168,7 +197,11 @@ def _loss(settings, probabilities):
 
     def loss_of(labels, outputs):
         outputs = tf.cast(outputs, tf.float32)
-        return crossentropy(tf.one_hot(labels, outputs.shape[-1]), outputs)
+        labels, classes = tf.cast(labels, tf.int64), outputs.shape[-1]
+        losses = crossentropy(tf.one_hot(labels, classes), outputs)
+        # Such a label would pass for "none of the classes".
+        is_known = (labels >= 0) & (labels < classes)
+        return tf.where(is_known, losses, float("nan"))
 
     return loss_of
 
@@ -182,22 +215,24 @@ class _Objective:
 
     def __init__(self, model, teacher, settings, batches):
         self._model = model
+        if settings.distillation_weight:
+            _check_teacher(teacher, model, settings)
         images, _ = next(iter(batches))
         kind = outputs_lib.gives_probabilities(model, images)
         self._of_labels = _loss(settings, kind)
-        self._weight = settings.distillation_weight if teacher else 0.0
+        self._weight = settings.distillation_weight
         self._temperature = settings.distillation_temperature
         if self._weight:
             self._teacher = teacher
             self._kinds = outputs_lib.gives_probabilities(teacher, images), kind
 
     def __call__(self, images, labels):
-        images = tf.cast(images, tf.float32)
-        outputs = self._model(images, training=True)
+        images = replicas.never_empty(tf.cast(images, tf.float32))
+        outputs = self._model(images, training=True)[: tf.size(labels)]
         loss = self._of_labels(labels, outputs)
         if not self._weight:
             return loss
-        answers = self._teacher(images, training=False)
+        answers = self._teacher(images, training=False)[: tf.size(labels)]
         expected, found = (
             tf.nn.log_softmax(outputs_lib.logits(x, kind) / self._temperature)
             for kind, x in zip(self._kinds, (answers, outputs), strict=True)
@@ -206,6 +241,20 @@ class _Objective:
         gap = tf.reduce_sum(tf.exp(expected) * (expected - found), axis=-1)
         taught = self._temperature**2 * gap
         return (1 - self._weight) * loss + self._weight * taught
+
+
+def _check_teacher(teacher, model, settings):
+    if teacher is None:
+        raise errors.InputError(
+            "Distillation needs a teacher: give the whole network. Received: "
+            f"distillation_weight={settings.distillation_weight}, no teacher."
+        )
+    if teacher.output_shape != model.output_shape:
+        raise errors.InputError(
+            "A teacher has the classes of the network that it teaches, "
+            f"{model.output_shape[-1]}. Received: one with outputs of shape "
+            f"{teacher.output_shape}."
+        )
 
 
 def _train_step(model, optimizer, objective, settings, distribution, spec):
@@ -251,7 +300,8 @@ class _Records:
         step: steps done of the present one.
     """
 
-    def __init__(self, directory, model, optimizer, seconds):
+    def __init__(self, directory, model, optimizer, seconds, before_writing):
+        self._before_writing = before_writing or (lambda: None)
         directory = pathlib.Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         self._log = directory / "epochs.jsonl"
@@ -308,12 +358,14 @@ class _Records:
         self.step, self._loss = 0, 0.0
         if self._seconds is None:
             return
+        self._before_writing()
         lines = (json.dumps(dataclasses.asdict(e)) for e in self.epochs)
         with files.replacing(self._log) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in lines))
         self._save()
 
     def _save(self):
+        self._before_writing()
         self._place["epochs"].assign(len(self.epochs))
         self._place["step"].assign(self.step)
         self._place["loss"].assign(self._loss)

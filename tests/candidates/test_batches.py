@@ -51,6 +51,20 @@ def test_arrays_are_batched_in_order_with_a_ragged_end():
     assert sizes == [2, 2, 1]
 
 
+def test_images_on_disk_are_read_batch_by_batch(tmp_path, monkeypatch):
+    """Made into a tensor at once, they would fill the memory after all."""
+    path = tmp_path / "images"
+    IMAGES.tofile(path)
+    on_disk = np.memmap(path, IMAGES.dtype, "r", shape=IMAGES.shape)
+    monkeypatch.delattr(tf.data.Dataset, "from_tensor_slices")
+    found = list(batches.of_images(on_disk, batch_size=2))
+    assert [len(batch) for batch in found] == [2, 2, 1]
+    np.testing.assert_array_equal(np.concatenate(found), IMAGES)
+    pairs = list(batches.of_examples(on_disk[1:], LABELS[1:], batch_size=3))
+    np.testing.assert_array_equal(pairs[0][0], IMAGES[1:4])
+    np.testing.assert_array_equal(pairs[1][1], LABELS[4:])
+
+
 def test_fingerprint_sees_contents_shape_and_type():
     prints = {
         batches.fingerprint(a)

@@ -2,11 +2,13 @@ import functools
 
 import keras
 import numpy as np
+import tensorflow as tf
 import toys
 
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import racing
+from eagleeye_tf.candidates import rebuilt_evaluator
 from eagleeye_tf.candidates.open_evaluator import OpenEvaluator
 from eagleeye_tf.candidates.rebuilt_evaluator import RebuiltEvaluator
 from eagleeye_tf.models import zoo
@@ -44,6 +46,25 @@ def evaluated(evaluator, strategy):
         evaluator.count([trial], 0, 24),
     ]
     return [answer for (answer,) in answers], trial.moments
+
+
+def test_groups_computed_apart_give_the_same():
+    image = keras.Input((9, 9, 6))
+    x = keras.layers.Conv2D(8, 3, groups=2, strides=2, padding="same")(image)
+    x = keras.layers.Conv2D(12, 2, groups=4, dilation_rate=2, name="d")(x)
+    x = keras.layers.Reshape((3, 3, 1, 12))(x)
+    x = keras.layers.Conv3D(6, 1, groups=3, use_bias=False)(x)
+    model = keras.Model(image, x)
+    toys.scramble(model)
+    images = toys.images(model)
+    expected = toys.outputs(model, images)
+    rebuilt_evaluator.compute_groups_apart(model)
+    found = toys.outputs(model, images)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    # That is another computation: one convolution for each group.
+    graph = tf.function(lambda x: model(x)).get_concrete_function(images).graph
+    kinds = [operation.type for operation in graph.get_operations()]
+    assert kinds.count("Conv2D") == 2 + 4 and kinds.count("Conv3D") == 3
 
 
 def test_open_and_rebuilt_networks_agree():

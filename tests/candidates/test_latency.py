@@ -277,7 +277,7 @@ def test_rounded_candidates_are_measured_as_they_are(network, examples):
 
 
 def test_default_budget():
-    assert ee.SearchSettings().macs == 0.5
+    assert ee.SearchSettings().target("macs") == 0.5
     assert ee.SearchSettings(params=0.4).macs is None
     assert ee.SearchSettings(max_latency=0.4).macs is None
     plain = ee.SearchSettings().identity()

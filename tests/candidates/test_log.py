@@ -119,7 +119,7 @@ def test_log_of_another_search(tmp_path, key):
             pass
 
 
-@pytest.mark.parametrize("line", ["not JSON", '{"index": 3}', "[1]"])
+@pytest.mark.parametrize("line", ["not JSON", '{"index": 3}', "[1]", '"text"'])
 def test_foreign_line(tmp_path, line):
     path = tmp_path / "log.jsonl"
     write(path, candidate(0))

@@ -41,3 +41,36 @@ def test_counts_what_the_adapted_network_answers():
         pruner, strategy, calibration, (images, labels), batch_size=7
     )
     assert found == 10
+
+
+class Counted(keras.layers.Layer):
+    """Passes on what it is given; knows how often Python called it."""
+
+    calls = 0
+
+    def call(self, inputs):
+        self.calls += 1
+        return inputs
+
+
+class Prepared:
+    """A pruner with one network for all strategies."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def prune(self, strategy):
+        return self.model
+
+
+def test_a_last_batch_that_is_not_full_is_not_traced_anew():
+    counted = Counted()
+    small = toys.chain()
+    model = keras.Sequential([keras.Input((8, 8, 3)), counted, small])
+    images = toys.images(model, 20)
+    labels = np.zeros(20, int)
+    before = counted.calls
+    plain_protocol.count_correct(
+        Prepared(model), None, (images, labels), (images, labels), batch_size=8
+    )
+    assert counted.calls - before == 2  # Once to adapt, once to score.

@@ -1,4 +1,5 @@
 import dataclasses
+import weakref
 
 import numpy as np
 import pytest
@@ -130,6 +131,34 @@ def test_the_best_go_on_and_see_everything_once(width):
             assert candidate.score is None
     images = 40 * 600 + 10 * (600 + 500) + 6 * (1500 + 2000)
     assert len(ledger.asked) == images == COUNT * racing.images(RUNGS)
+
+
+def test_statistics_of_who_stays_behind_are_freed():
+    """Survivors keep theirs: they are not asked for images twice."""
+    alive = weakref.WeakSet()
+    kept = []
+
+    class Statistics:
+        pass
+
+    class Remembering(Ledger):
+        def calibrate(self, trials, stop):
+            for trial in trials:
+                trial.moments = {"bn": Statistics()}
+                alive.add(trial.moments["bn"])
+            return super().calibrate(trials, stop)
+
+    ledger = Remembering()
+    race = racing.Race(
+        ledger, RUNGS, on_evaluation=lambda _: kept.append(len(alive))
+    )
+    race.enter(proposals())
+    race.finish()
+    # Ten of forty go on, six of those, then none.
+    assert max(kept) == 21
+    assert kept[-1] == 1
+    assert not alive
+    assert len(ledger.asked) == len(set(ledger.asked))
 
 
 @pytest.mark.parametrize("width", [1, 4])

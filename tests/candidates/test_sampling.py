@@ -1,3 +1,4 @@
+import dataclasses
 import types
 
 import numpy as np
@@ -119,6 +120,7 @@ def test_uniform_is_uniform_up_to_a_channel():
 def test_uniform_needs_a_budget_and_has_one_strategy():
     with pytest.raises(errors.InputError, match="needs a budget"):
         SearchSettings(algorithm="uniform", max_macs=0.5)
+    assert SearchSettings(algorithm="uniform").num_candidates == 1
     arguments = setup(toys.chain(channels=(64, 64)), macs=0.5)
     with pytest.raises(errors.InputError, match="num_candidates=2"):
         sampling.UniformSampling(*arguments).suggest(2)
@@ -128,6 +130,85 @@ def test_uniform_that_misses_is_told():
     arguments = setup(toys.chain(channels=(2, 2)), macs=0.7, tolerance=0.001)
     with pytest.raises(errors.InputError, match="raise tolerance"):
         sampling.UniformSampling(*arguments).suggest(1)
+    groups, cost_model, wanted, settings = arguments
+    wanted = [
+        constraints.make("macs", 0.7, 1.0, cost_model.full().macs),
+        constraints.limit("params", 0.1, cost_model.full().params),
+    ]
+    with pytest.raises(errors.InputError, match="raise max_params"):
+        sampling.UniformSampling(groups, cost_model, wanted, settings).suggest(
+            1
+        )
+
+
+def test_uniform_meets_all_budgets_where_it_can():
+    """The ratio nearest to the target alone would exceed the limit."""
+    model = zoo.build("mobilenet_v1", (32, 32, 3), 10)
+    groups, cost_model, wanted, settings = setup(
+        model, macs=0.5, tolerance=0.05
+    )
+    full = cost_model.full()
+    wanted = [*wanted, constraints.limit("params", 0.45, full.params)]
+    arguments = groups, cost_model, wanted, settings
+    (proposal,) = sampling.UniformSampling(*arguments).suggest(1)
+    assert abs(proposal.macs / full.macs - 0.5) <= 0.05
+    assert proposal.params <= 0.45 * full.params
+    alone = sampling.UniformSampling(groups, cost_model, wanted[:1], settings)
+    assert alone.suggest(1)[0].params > 0.45 * full.params
+
+
+def test_budgets_that_exclude_each_other_are_told(monkeypatch):
+    """Each is easily met; where they lie is said of both."""
+    monkeypatch.setattr(sampling, "_GIVE_UP_AFTER", 20_000)
+    model = zoo.build("mobilenet_v1", (32, 32, 3), 10)
+    groups, cost_model, wanted, settings = setup(model, macs=0.3, round_to=2)
+    full = cost_model.full()
+    wanted = [*wanted, constraints.make("params", 0.8, 0.1, full.params)]
+    arguments = groups, cost_model, wanted, settings
+    with pytest.raises(errors.InputError) as told:
+        sampling.RandomSampling(*arguments).suggest(1)
+    draws = np.random.default_rng((0, 0)).uniform(0, 0.7, (4096, len(groups)))
+    kept = np.stack(
+        [
+            np.ceil((1 - column) * group.size / 2) * 2
+            for column, group in zip(draws.T, groups, strict=True)
+        ],
+        axis=1,
+    ).clip(2, [g.size for g in groups])
+    for metric, wish, reach in (("macs", 0.3, 0.01), ("params", 0.8, 0.1)):
+        shares = cost_model.of(kept.astype(int))[metric] / vars(full)[metric]
+        meet = (np.abs(shares - wish) <= reach).mean()
+        low, high = np.percentile(shares, (1, 99))
+        expected = f"{meet:.2%} meet; 98 of 100 have {low:.1%} to {high:.1%}"
+        assert expected in str(told.value)
+    assert "raise tolerance, raise params_tolerance" in str(told.value)
+    assert "lower round_to" in str(told.value)
+
+
+def test_each_metric_may_have_a_tolerance_of_its_own():
+    cost_model = CostModel(ChannelGraph(toys.chain()))
+    settings = SearchSettings(
+        macs=0.5, params=0.5, tolerance=0.01, params_tolerance=0.1
+    )
+    macs, params = constraints.wanted(settings, cost_model)
+    full = cost_model.full()
+    assert macs.tolerance == pytest.approx(0.01 * full.macs)
+    assert params.tolerance == pytest.approx(0.1 * full.params)
+
+
+def test_half_the_macs_are_the_budget_where_none_is_given():
+    cost_model = CostModel(ChannelGraph(toys.chain()))
+    plain = SearchSettings()
+    (implied,) = constraints.wanted(plain, cost_model)
+    assert (implied.metric, implied.target) == (
+        "macs",
+        cost_model.full().macs / 2,
+    )
+    assert plain.identity() == SearchSettings(macs=0.5).identity()
+    (given,) = constraints.wanted(
+        dataclasses.replace(plain, params=0.4), cost_model
+    )
+    assert given.metric == "params"
 
 
 def test_rounded_widths():

@@ -79,6 +79,16 @@ def test_parts_are_ranges():
     assert part.size == 5
 
 
+@pytest.mark.parametrize("start, stop", [(0, 11), (-1, 5), (6, 5)])
+def test_parts_lie_within_the_whole(start, stop):
+    part = sources.open_source("digits").train.part(10, 20)
+    assert part.part(0, 10).size == 10
+    with pytest.raises(
+        errors.InputError, match=f"the 10 examples.*{start} to {stop}"
+    ):
+        part.part(start, stop)
+
+
 def test_unreadable_image_is_named(folder):
     bad = folder / "cat" / "13.png"
     bad.write_bytes(b"\x89PNG no more than that")

@@ -83,6 +83,12 @@ def test_arrays(data):
     np.testing.assert_array_equal(labels, images[:, 0, 0, 0] % 2 == 0)
 
 
+def test_fewer_images_than_announced_are_told(data):
+    more = dataclasses.replace(data.calibration, stop=1020)
+    with pytest.raises(errors.InputError, match="1000 images where.*gives 60"):
+        data.arrays(more)
+
+
 def test_too_few_training_images():
     source = sources.open_source("digits")
     with pytest.raises(errors.InputError, match="1438 training images"):

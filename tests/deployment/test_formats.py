@@ -1,7 +1,9 @@
+import importlib
 import json
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -53,6 +55,36 @@ def test_onnx_answers_alike(written):
         )
 
 
+class Shifted(keras.layers.Layer):
+    """Holds tensors that no variable knows, large ones and small ones."""
+
+    def build(self, shape):
+        offset = np.linspace(-1, 1, np.prod(shape[1:]), dtype=np.float32)
+        self.offset = keras.ops.convert_to_tensor(offset.reshape(shape[1:]))
+        self.scale = keras.ops.convert_to_tensor([0.25, 0.5, 2.0])
+
+    def call(self, x):
+        return keras.ops.sin((x + self.offset) * self.scale)
+
+
+def test_onnx_keeps_what_layers_hold(tmp_path):
+    pytest.importorskip("tf2onnx", reason="an extra")
+    pytest.importorskip("onnxruntime", reason="an extra")
+    image = keras.Input((8, 8, 3))
+    mean, variance = [100.0, 120.0, 140.0], [40.0, 50.0, 60.0]
+    x = keras.layers.Normalization(mean=mean, variance=variance)(image)
+    model = keras.Model(image, keras.layers.Flatten()(Shifted()(x)))
+    onnx.convert(model, tmp_path / "model.onnx")
+    images = toys.images(model, count=3)
+    pixels = (images - mean) / np.sqrt(variance)
+    pixels += np.linspace(-1, 1, 192).reshape(8, 8, 3)
+    np.testing.assert_allclose(
+        formats.open_model(tmp_path / "model.onnx")(images),
+        np.sin(pixels * [0.25, 0.5, 2.0]).reshape(3, -1),
+        atol=1e-4,
+    )
+
+
 def test_missing_extra_is_told(monkeypatch, written):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     folder, model, _ = written
@@ -101,6 +133,29 @@ def test_model_that_does_not_run_is_told(written):
         errors.ExportError, match="model.keras: this does not run"
     ):
         latency.measure([folder / "model.keras"], 1, (8, 8, 4))
+
+
+_OWN_LAYER = """
+import keras
+
+@keras.saving.register_keras_serializable("test")
+class Doubled(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+"""
+
+
+def test_latency_of_layers_of_ones_own(tmp_path, monkeypatch):
+    (tmp_path / "my_doubling_layers.py").write_text(_OWN_LAYER)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("my_doubling_layers")
+    image = keras.Input((8, 8, 3))
+    path = tmp_path / "model.keras"
+    keras.Model(image, module.Doubled()(image)).save(path)
+    (found,) = latency.measure(
+        [path], 1, (8, 8, 3), modules=["my_doubling_layers"]
+    )
+    assert found > 0
 
 
 def test_threads_are_those_asked_for():

@@ -170,3 +170,19 @@ def test_missing_and_damaged_files(tmp_path):
     damaged.write_bytes(b"PK not a zip")
     with pytest.raises(errors.InputError, match="cannot load.*damaged"):
         zoo.load_file(str(damaged))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_code_in_a_file_is_not_run(tmp_path, suffix):
+    witness = tmp_path / "witness"
+    image = keras.Input((4, 4, 3))
+    harmful = keras.layers.Lambda(
+        lambda x, path=str(witness): (open(path, "w").close(), x)[1],
+        output_shape=(4, 4, 3),
+    )
+    path = str(tmp_path / f"stranger{suffix}")
+    keras.Model(image, harmful(image)).save(path)
+    witness.unlink(missing_ok=True)  # Building the model has called it.
+    with pytest.raises(errors.InputError, match="cannot load"):
+        zoo.load_file(path)
+    assert not witness.exists()

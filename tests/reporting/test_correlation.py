@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from eagleeye_tf.reporting import correlation
 
@@ -71,3 +72,59 @@ def test_constant_scores_say_nothing():
     for name in ("pearson", "spearman", "kendall"):
         assert found[name] == correlation.Coefficient(0.0, 0.0, 0.0)
     assert found["phi"].value == pytest.approx(2 / 3.5)
+
+
+def test_intervals_of_all_coefficients_are_those_of_scipy():
+    """Of the same resamples, with ties of copies and ties of their own."""
+    generator = np.random.default_rng(3)
+    x = generator.normal(size=12).round(1)
+    y = (x + generator.normal(size=12)).round(1)
+    found = correlation.coefficients(x, y, k=3, seed=7)
+    drawn = np.random.default_rng(7).integers(0, 12, (2000, 12))
+    for name, test in (
+        ("pearson", stats.pearsonr),
+        ("spearman", stats.spearmanr),
+        ("kendall", stats.kendalltau),
+    ):
+        values = [test(x[places], y[places]).statistic for places in drawn]
+        expected = np.percentile(values, [2.5, 97.5])
+        np.testing.assert_allclose(
+            [found[name].low, found[name].high], expected
+        )
+
+
+def test_candidates_that_are_drawn_twice_do_not_spoil_phi():
+    x = np.random.default_rng(0).permutation(16)
+    found = correlation.coefficients(x, x, k=4)["phi"]
+    assert found == correlation.Coefficient(1.0, 1.0, 1.0)
+
+
+def test_scores_by_chance_have_the_phi_of_chance():
+    """Breaking ties of copies alike must not favour who is drawn often."""
+    y = np.arange(16)
+    found = correlation.coefficients([0.1] * 16, y, k=4)["phi"]
+    # Any rank is as likely as another.
+    expected = np.minimum(4 / np.arange(1, 17), 1)
+    spread = correlation._resampled([0.1] * 16, y, 4, 0)["phi"]
+    assert spread.mean() == pytest.approx(expected.mean(), abs=0.01)
+    assert found.low < expected.mean() < found.high
+
+
+def test_difference_has_the_interval_of_pairs():
+    """Two ways that err alike differ little, however wide each interval."""
+    generator = np.random.default_rng(5)
+    y = generator.normal(size=20)
+    error = generator.normal(size=20)
+    ours, theirs = y + error, y + 1.1 * error
+    found = correlation.differences(ours, theirs, y, k=4)["pearson"]
+    drawn = generator.integers(0, 20, (4000, 20))
+    values = [
+        np.corrcoef(ours[p], y[p])[0, 1] - np.corrcoef(theirs[p], y[p])[0, 1]
+        for p in drawn
+    ]
+    expected = np.percentile(values, [2.5, 97.5])
+    np.testing.assert_allclose([found.low, found.high], expected, atol=0.01)
+    whole = correlation.coefficients(ours, y, k=4)["pearson"]
+    assert found.high - found.low < (whole.high - whole.low) / 4
+    same = correlation.differences(ours, ours, y, k=4)
+    assert set(same.values()) == {correlation.Coefficient(0.0, 0.0, 0.0)}

@@ -72,9 +72,56 @@ def result(correct, macs, params):
     }
 
 
+COEFFICIENTS = {
+    name: {"value": 0.51, "low": -0.1, "high": 0.9}
+    for name in ("pearson", "spearman", "kendall", "phi")
+}
+CORRELATION = {
+    "candidates": 24,
+    "planned": 24,
+    "failures": {},
+    "phi_k": 6,
+    "accuracies": [0.8, 0.9],
+    "coefficients": {"vanilla": COEFFICIENTS, "adaptive BN": COEFFICIENTS},
+    "adaptive_bn_minus_vanilla": COEFFICIENTS,
+    "kendall_of_last_two_epochs": 0.75,
+    "settings": {
+        "network": "resnet20",
+        "split": {"sub_validation_images": 5000},
+        "params": None,
+        "training": {"epochs": 6, "schedule": "constant"},
+    },
+}
+CALIBRATION = {
+    "candidates": 12,
+    "curve": [
+        {
+            "images": 1280,
+            "mean": 0.5,
+            "best": 0.625,
+            "kendall": 1.0,
+            "spearman": 1.0,
+        }
+    ],
+    "distances": [],
+    "settings": {"network": "resnet56", "macs": 0.5},
+}
+TRAINING = {
+    "settings": {"model": "resnet20", "weights": None, "epochs": 350},
+    "epochs": [
+        {"epoch": 1, "correct": 50, "total": 200},
+        {"epoch": 2, "correct": 150, "total": 200},
+    ],
+}
+
+
 def records(best=2):
     return {
         "about": ABOUT,
+        "training": TRAINING,
+        "correlation": CORRELATION,
+        "calibration": CALIBRATION,
+        "benchmark": {"seconds": 0.5},
         "search": SEARCH,
         "finetuning": {
             "best": best,
@@ -166,14 +213,63 @@ def test_exported_files():
     assert row in rows_with(text, "pruned")
 
 
-@pytest.mark.parametrize("missing", sorted(report.RECORDS))
+TITLES = {
+    "evaluation": "Result",
+    "training": "Training",
+    "search": "Search",
+    "finetuning": "Fine-tuning",
+    "export": "Export",
+    "correlation": "Correlation study",
+    "calibration": "Calibration study",
+    "benchmark": "Benchmark",
+    "about": "To reproduce",
+}
+
+
+def test_every_record_is_known():
+    assert set(TITLES) == {*report.RECORDS, "training", "correlation"}
+
+
+@pytest.mark.parametrize("missing", sorted({*TITLES} - {"about"}))
 def test_a_workdir_may_hold_any_part(missing):
-    if missing == "about":
-        return
     some = {n: r for n, r in records().items() if n != missing}
     titles = [section.title for section in report.build(some, {}).sections]
-    assert titles[-1] == "To reproduce"
-    assert len(titles) == len(some)
+    assert titles == [t for name, t in TITLES.items() if name != missing]
+    alone = {n: records()[n] for n in ("about", missing)}
+    titles = [section.title for section in report.build(alone, {}).sections]
+    assert titles == [TITLES[missing], "To reproduce"]
+
+
+def test_studies_say_what_was_studied():
+    text = written()
+    assert rows_with(text, "vanilla") == [
+        ["vanilla", *["0.51 [-0.10, 0.90]"] * 4]
+    ]
+    assert rows_with(text, "adaptive BN − vanilla") == [
+        ["adaptive BN − vanilla", *["+0.51 [-0.10, +0.90]"] * 4]
+    ]
+    for name in ("resnet20", "resnet56"):
+        assert ["network", name] in rows_with(text, "network")
+    assert rows_with(text, "split: sub_validation_images")[0][1] == "5000"
+    assert rows_with(text, "training: epochs")[0][1] == "6"
+    assert not rows_with(text, "params")  # Not given.
+    assert rows_with(text, "1,280") == [
+        ["1,280", "50.00%", "62.50%", "1.000", "1.000"]
+    ]
+
+
+def test_settings_of_training_and_of_fine_tuning():
+    text = written()
+    assert "After epoch 2 it has 75.00% of the sub-validation images" in text
+    assert ["epochs", "350"] in rows_with(text, "epochs")
+    assert rows_with(text, "learning_rate") == [["learning_rate", "0.01"]]
+    some = records()
+    some["training"] = {
+        "settings": {**TRAINING["settings"], "weights": "imagenet"},
+        "epochs": [],
+    }
+    text = document.to_markdown(report.build(some, {}), None)
+    assert "came with its weights" in text
 
 
 class Reader(html.parser.HTMLParser):

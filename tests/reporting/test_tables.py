@@ -38,6 +38,12 @@ def test_columns_line_up():
     )
 
 
+def test_a_bar_in_a_cell_ends_no_column():
+    first, _, second = tables.table(("a", "b"), [("x|y", "2")]).splitlines()
+    assert second == r"| x\|y | 2 |"
+    assert len(first) == len(second)
+
+
 def test_candidates():
     header, _, first, second = str(
         tables.candidates(

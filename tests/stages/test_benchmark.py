@@ -1,60 +1,360 @@
 import json
 
+import pytest
 import toys
+from scipy import stats
 
+from eagleeye_tf import errors
+from eagleeye_tf.candidates import adaptive_bn
+from eagleeye_tf.candidates import engine
+from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import plain_protocol
+from eagleeye_tf.candidates.evaluator import Evaluator
+from eagleeye_tf.pruning import channel_graph
 from eagleeye_tf.stages import benchmark
+from eagleeye_tf.stages import benchmark_timing
+from eagleeye_tf.stages import search
+
+COUNT = 16
 
 
-def test_measures_and_goes_on(set_flags, tmp_path, monkeypatch, capsys):
-    model = toys.chain(channels=(6, 9), classes=10)
-    toys.scramble(model)
-    path = tmp_path / "model.keras"
-    model.save(path)
-    set_flags(
-        model=str(path),
-        num_candidates=10,
-        calibration_images=64,
-        sub_validation_images=128,
-        plain_calibration_images=96,
-        judge_images=100,
-        timed_candidates=2,
-        subsets=4,
-        batch_size=32,
-        macs=0.5,
-        tolerance=0.2,
-    )
+@pytest.fixture
+def model(tmp_path):
+    network = toys.chain(channels=(6, 9), classes=10)
+    toys.scramble(network)
+    network.save(tmp_path / "model.keras")
+    return network
+
+
+@pytest.fixture
+def bench_flags(model, set_flags, tmp_path):
+    def set_all(**more):
+        values = {
+            "model": str(tmp_path / "model.keras"),
+            "num_candidates": COUNT,
+            "calibration_images": 64,
+            "sub_validation_images": 128,
+            "plain_calibration_images": 96,
+            "judge_images": 100,
+            "timed_candidates": 2,
+            "subsets": 4,
+            "batch_size": 32,
+            "macs": 0.5,
+            "tolerance": 0.2,
+        }
+        set_flags(**{**values, **more})
+
+    return set_all
+
+
+@pytest.fixture
+def result(tmp_path):
+    path = tmp_path / "work" / "benchmark" / "result.json"
+    return lambda: json.loads(path.read_text())
+
+
+class Clock:
+    """Stands still unless somebody says how long he works."""
+
+    now = 0.0
+
+    def work(self, seconds):
+        self.now += seconds
+
+    def monotonic(self):
+        return self.now
+
+
+class PlantedEvaluator(Evaluator):
+    """Answers, and takes time, as told of each candidate.
+
+    It is right on the first images of a set: how many, `planted` tells.
+    """
+
+    planted = {}  # strategy: {"calibration", "full", "judged", "pace"}
+    clock = Clock()
+    moments = []
+
+    def start(self, strategy):
+        self.clock.work(5 * self.planted[strategy]["pace"])
+        return super().start(strategy)
+
+    def _calibrate(self, trials, part):
+        (trial,) = trials
+        for moments in trial.moments.values():
+            moments.add(1, [0.0], [1.0])
+            self.moments.append(moments)
+        return [self._right(trial, part, "calibration", 1.0)]
+
+    def _count(self, trials, part, adapted):
+        (trial,) = trials
+        way = "judged" if self.sub_validation_size == 100 else "full"
+        return [self._right(trial, part, way if adapted else None, 0.5)]
+
+    def _right(self, trial, part, way, seconds):
+        told = self.planted[trial.strategy]
+        if trial.network is None:
+            trial.network = "cut"
+            self.clock.work(3 * told["pace"])
+        self.clock.work(seconds * (part.stop - part.start) * told["pace"])
+        right = told.get(way, 0)
+        return min(part.stop, right) - min(part.start, right)
+
+
+@pytest.fixture
+def planted(model, monkeypatch):
+    """Function that plants answers; gives the proposals and plain calls."""
+
+    def plant(plain, **answers):
+        settings = search.search_settings()
+        graph = channel_graph.ChannelGraph(model)
+        proposals = engine.make_algorithm(graph, settings).suggest(COUNT)
+        calls = []
+
+        def count_correct(pruner, strategy, *_):
+            calls.append(strategy)
+            return places[strategy]
+
+        places = {p.strategy: plain[n] for n, p in enumerate(proposals)}
+        told = {
+            p.strategy: {name: v[n] for name, v in answers.items()}
+            for n, p in enumerate(proposals)
+        }
+        monkeypatch.setattr(PlantedEvaluator, "planted", told)
+        monkeypatch.setattr(PlantedEvaluator, "clock", Clock())
+        monkeypatch.setattr(PlantedEvaluator, "moments", [])
+        monkeypatch.setattr(evaluators, "make", PlantedEvaluator)
+        monkeypatch.setattr(plain_protocol, "count_correct", count_correct)
+        return proposals, calls
+
+    return plant
+
+
+# By place among the proposals: the later, the better by the paper's protocol.
+PLAIN = [40 + 2 * place for place in range(COUNT)]
+# Of two neighbours the other one is better.
+FULL = [50 + 4 * (place ^ 1) for place in range(COUNT)]
+# The best seems the worst, and the other way round.
+CALIBRATION = [45, *range(31, 45), 30]
+JUDGED = [20 + 3 * place for place in range(COUNT)]
+ANSWERS = {
+    "calibration": CALIBRATION,
+    "full": FULL,
+    "judged": JUDGED,
+    "pace": [1] * COUNT,
+}
+
+
+def test_planted_answers_by_hand(bench_flags, planted, result, capsys):
+    bench_flags(calibration="moving_average", calibration_momentum=0.25)
+    planted(PLAIN, **ANSWERS)
     benchmark.main()
     assert "spearman_first_rung" in capsys.readouterr().out
-    folder = tmp_path / "work" / "benchmark"
-    found = json.loads((folder / "result.json").read_text())
-    assert found["candidates"] == 10
-    assert -1 <= found["spearman_full"] <= 1
-    assert found["traces"] == 2  # One to calibrate, one to score.
-    assert found["race_against_plain"] == (
-        found["seconds_plain"] / found["seconds_race"]
-    )
-    # The race: 10 see 64 calibration images; 6 see 128 others, twice (vanilla).
-    assert found["images_plain"] == 96 + 128
-    assert found["images_full"] == 64 + 128 + 128
-    assert found["images_race"] == (10 * 64 + 6 * 128 + 6 * 128) / 10
-    shares = ("cut", "calibrate", "score", "other")
-    shares = {name: found[f"share_{name}"] for name in shares}
-    assert abs(sum(shares.values()) - 1) < 1e-9
-    assert shares["score"] > 0 and shares["other"] > 0
-    assert found["race_against_forward_pass"] > 0.5
-    for name, lines in (("plain", 1 + 10), ("rungs", 1 + 3 * 10)):
-        text = (folder / f"{name}.jsonl").read_text()
-        assert text.count("\n") == lines
+    found = result()
+    assert found["candidates"] == COUNT
+    # 1 - 6 · (squared differences of ranks) / (n · (n² - 1)); n = 16.
+    two_by_15 = 1 - 6 * (15**2 + 15**2) / 4080
+    sixteen_by_1 = 1 - 6 * 16 / 4080
+    assert found["spearman_first_rung"] == pytest.approx(two_by_15)
+    assert found["spearman_full"] == pytest.approx(sixteen_by_1)
+    # The best of the first rung are 0 and 10 … 14; of those 14 wins. The
+    # true best is 15, which no race lets go on; 14, 13 and 12 go on.
+    assert found["plain_winner_on_judge_images"] == (20 + 3 * 15) / 100
+    assert found["race_winner_on_judge_images"] == (20 + 3 * 14) / 100
+    assert found["regret"] == pytest.approx(0.03)
+    assert found["halves_whose_best_is_a_finalist"] == "3 of 4"
+    assert found["different_bests_of_halves"] == 4
+    for moments in PlantedEvaluator.moments:
+        assert isinstance(moments, adaptive_bn.MovingAverage)
+        assert moments.momentum == 0.25
 
-    # What is logged is not evaluated again, but for the clock.
-    again = []
+
+def test_scores_that_are_all_the_same_agree_with_nothing(
+    bench_flags, planted, result
+):
+    bench_flags()
+    planted([50] * COUNT, **ANSWERS)
+    benchmark.main()
+    assert result()["spearman_first_rung"] == 0
+    assert result()["spearman_full"] == 0
+    # All are as good as the best.
+    assert result()["halves_whose_best_is_a_finalist"] == "4 of 4"
+
+
+def test_goes_on_where_it_was_killed(
+    bench_flags, planted, result, tmp_path, monkeypatch
+):
+    bench_flags()
+    proposals, calls = planted(PLAIN, **ANSWERS)
     plainly = plain_protocol.count_correct
 
-    def counted(*arguments):
-        again.append(arguments)
+    def killed(*arguments):
+        if len(calls) == 5:
+            raise KeyboardInterrupt
         return plainly(*arguments)
 
-    monkeypatch.setattr(plain_protocol, "count_correct", counted)
+    with monkeypatch.context() as patch:
+        patch.setattr(plain_protocol, "count_correct", killed)
+        with pytest.raises(KeyboardInterrupt):
+            benchmark.main()
     benchmark.main()
-    assert len(again) == 2
+    # Each once, and those again whose time is taken.
+    assert calls == [p.strategy for p in (*proposals, *proposals[:2])]
+    folder = tmp_path / "work" / "benchmark"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"plain.jsonl", "rungs.jsonl", "result.json"}
+
+
+@pytest.fixture
+def bench(bench_flags, planted, model, monkeypatch):
+    """Three candidates take turns, at the paces 1, 9 and 2."""
+    bench_flags()
+    paces = [1, 9, 2, *[1] * (COUNT - 3)]
+    planted(PLAIN, **{**ANSWERS, "pace": paces})
+    clock = PlantedEvaluator.clock
+    monkeypatch.setattr(benchmark_timing, "time", clock)
+    job = benchmark.common.open_job()
+    bench = benchmark._bench(job.data, model, search.search_settings())
+    told = PlantedEvaluator.planted
+    monkeypatch.setattr(
+        benchmark.Bench,
+        "plain",
+        lambda _, p: clock.work(1000 * told[p.strategy]["pace"]),
+    )
+    return bench
+
+
+def test_times_by_hand(bench, tmp_path):
+    found = benchmark_timing.side_by_side(bench, bench.proposals[:3], tmp_path)
+    # Per candidate, at pace 1: 5 s to start, 3 s to be cut on each rung; 1 s
+    # per image calibrated on, 0.5 s per image scored.
+    full = 5 + 3 + 64 * 1.0 + (128 + 128) * 0.5
+    same = 5 + 3 + 96 * 1.0 + 128 * 0.5
+    # All come to 64 calibration images; six to 32 others, six to 96 and 128.
+    rungs = 16 * (5 + 3 + 64), 6 * (3 + 32 * 0.5), 6 * (3 + (96 + 128) * 0.5)
+    race = sum(rungs) / 16
+    # The median pace is 2.
+    for name, seconds in (
+        ("plain", 1000),
+        ("full", full),
+        ("full_same_images", same),
+        ("race", race),
+    ):
+        assert found[f"seconds_{name}"] == pytest.approx(2 * seconds)
+        if name != "plain":
+            against = found[f"{name}_against_plain"]
+            assert against == pytest.approx(1000 / seconds)
+    shares = {
+        "cut": (16 * 3 + 6 * 3 + 6 * 3) / 16,
+        "calibrate": 64,
+        "score": (6 * 32 + 6 * (96 + 128)) * 0.5 / 16,
+        "other": 5,
+    }
+    for name, seconds in shares.items():
+        assert found[f"share_{name}"] == pytest.approx(seconds / race)
+    assert found["images_plain"] == 96 + 128
+    assert found["images_full"] == 64 + 128 + 128
+    assert found["images_race"] == (16 * 64 + 6 * 128 + 6 * 128) / 16
+    assert not (tmp_path / "clocked.jsonl").exists()
+
+
+def test_a_whole_race_by_hand(bench, tmp_path, monkeypatch):
+    used = iter(range(100, 200))
+    monkeypatch.setattr(
+        benchmark_timing, "memory_mb", lambda: (next(used), 999)
+    )
+    found = benchmark_timing.whole_race(bench, tmp_path)
+    # Best on the first rung are the first, at pace 1, and five others at 1;
+    # of those that are not, one has pace 9, one 2.
+    seconds = (14 + 9 + 2) * 72 + 6 * 19 + 6 * 115
+    assert found["race_wall_seconds"] == seconds
+    assert found["race_wall_seconds_per_candidate"] == seconds / 16
+    assert found["memory_after_10_candidates_mb"] == 109
+    assert found["memory_after_race_mb"] == 100 + 16 + 6 + 6
+    assert found["memory_growth_mb"] == 128 - 109
+    assert found["peak_memory_mb"] == 999
+
+
+def test_memory_is_unknown_where_no_file_tells_it(bench, tmp_path, monkeypatch):
+    status = tmp_path / "status"
+    monkeypatch.setattr(benchmark_timing, "_STATUS", status)
+    assert benchmark_timing.memory_mb() == (None, None)
+    assert (
+        benchmark_timing.whole_race(bench, tmp_path)["peak_memory_mb"] is None
+    )
+    status.write_text("Name:\tpython\nVmHWM:\t    3072 kB\nVmRSS:\t 2048 kB\n")
+    assert benchmark_timing.memory_mb() == (2, 3)
+
+
+def test_the_limit_is_a_forward_pass():
+    found = {"images_race": 160.0, "batch_static_ms": 100.0}
+    found["seconds_race"] = 2.0
+    assert benchmark_timing.against_forward_pass(found, 32) == 4.0
+
+
+def test_a_real_network(bench_flags, result, tmp_path):
+    bench_flags(num_candidates=14)
+    benchmark.main()
+    found = result()
+    assert found["traces"] == 2  # One to calibrate, one to score.
+    folder = tmp_path / "work" / "benchmark"
+    logs = {
+        name: [
+            json.loads(line)
+            for line in (folder / f"{name}.jsonl").read_text().splitlines()[1:]
+        ]
+        for name in ("plain", "rungs")
+    }
+    assert (len(logs["plain"]), len(logs["rungs"])) == (14, 3 * 14)
+    expected = {r["index"]: r["correct"] for r in logs["plain"]}
+    scores = {
+        r["index"]: r["correct"] for r in logs["rungs"] if r["total"] == 128
+    }
+    order = sorted(expected)
+    coefficient = stats.spearmanr(
+        [scores[index] for index in order],
+        [expected[index] for index in order],
+    )
+    assert found["spearman_full"] == pytest.approx(coefficient.statistic)
+    for name in ("cut", "calibrate", "score", "other"):
+        assert 0 < found[f"share_{name}"] < 1
+    assert found["race_against_forward_pass"] > 0.5
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ({"num_candidates": 13}, "at least 14.*num_candidates=13"),
+        ({"subsets": 10}, "subsets=10 takes at least 18.*candidates=16"),
+        ({"search_algorithm": "uniform"}, "search_algorithm=uniform"),
+        ({"search_algorithm": "evolution"}, "search_algorithm=evolution"),
+        (
+            {"plain_calibration_images": 1247},
+            "--plain_calibration_images is at most 1246.*'digits'.*1247",
+        ),
+        ({"judge_images": 1247}, "--judge_images is at most 1246.*1247"),
+    ],
+)
+def test_what_cannot_be_measured_is_told_at_once(
+    bench_flags, flags, message, monkeypatch
+):
+    bench_flags(**flags)
+    monkeypatch.setattr(benchmark, "_bench", None)
+    with pytest.raises(errors.InputError, match=message):
+        benchmark.main()
+
+
+def test_a_network_without_batch_norm_is_told(set_flags, tmp_path):
+    image = toys.keras.Input((8, 8, 3))
+    x = toys.layers.Conv2D(8, 3)(image)
+    x = toys.layers.Conv2D(8, 3)(x)
+    x = toys.layers.Dense(10)(toys.layers.GlobalAveragePooling2D()(x))
+    toys.keras.Model(image, x).save(tmp_path / "bare.keras")
+    set_flags(
+        model=str(tmp_path / "bare.keras"),
+        num_candidates=20,
+        plain_calibration_images=96,
+        judge_images=100,
+    )
+    with pytest.raises(errors.InputError, match="no BatchNormalization"):
+        benchmark.main()

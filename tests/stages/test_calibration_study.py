@@ -7,6 +7,7 @@ import toys
 import eagleeye_tf as ee
 from eagleeye_tf.data import sources
 from eagleeye_tf.data import splits
+from eagleeye_tf.reporting import plots
 from eagleeye_tf.stages import calibration_study
 
 
@@ -82,3 +83,36 @@ def test_scores_and_distances_are_those_of_the_networks(
     monkeypatch.setattr(calibration_study, "_calibrated", never)
     calibration_study.main()
     assert "| calibration images |" in capsys.readouterr().out
+
+
+def test_moving_averages_are_those_that_were_asked_for(
+    set_flags, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(plots, "_write", lambda *_: None)
+    model = toys.chain(channels=(6, 9), classes=10)
+    toys.scramble(model)
+    model.save(tmp_path / "model.keras")
+    records, expected = {}, {}
+    for kind in ("exact", "moving_average"):
+        set_flags(
+            model=str(tmp_path / "model.keras"),
+            num_candidates=3,
+            macs=0.5,
+            tolerance=0.2,
+            batch_size=32,
+            calibration=kind,
+            calibration_momentum=0.999,
+            workdir=str(tmp_path / kind),
+        )
+        calibration_study.main()
+        folder = tmp_path / kind / "calibration_study"
+        lines = (folder / "log.jsonl").read_text().splitlines()
+        records[kind] = [json.loads(line)["correct"] for line in lines[1:]]
+        found = json.loads((folder / "result.json").read_text())
+        assert found["settings"]["calibration"] == kind
+        assert found["settings"]["split"]["calibration_images"] == 64
+        expected[kind] = [d["adapted_variance"] for d in found["distances"]]
+    assert records["exact"] != records["moving_average"]
+    # Hardly moved from (0, 1), they are far from what they should be: the
+    # statistics to compare with are exact all the same.
+    assert min(expected["moving_average"]) > 2 * max(expected["exact"])

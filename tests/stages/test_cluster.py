@@ -149,6 +149,22 @@ def test_workers_die_pause_and_come_late(workers, tmp_path):
     assert len(log.read_text().splitlines()) == 1 + len(lines)
 
 
+def test_a_second_worker_leaves_the_images_of_the_first(workers, tmp_path):
+    workers.start(0)
+    workers.wait_for(0)
+    folder = tmp_path / "workers" / "worker_0"
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    flags = [*workers.flags, "--calibration_images=72", "--task_index=0"]
+    done = run("eagleeye_tf.worker", *flags, f"--workdir={folder.parent}")
+    assert done.returncode == 2
+    assert "error: Another worker is writing" in done.stderr
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    done = run("eagleeye_tf.worker", *flags, f"--workdir={tmp_path}/other")
+    assert done.returncode == 2
+    assert "error: Worker 0 cannot listen on port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_worker_with_other_images_is_refused(workers, tmp_path):
     workers.start(0, "--calibration_images=72")
     workers.wait_for(0)
@@ -200,8 +216,8 @@ def test_machines_train_together(tmp_path, victim):
     running = [start(0), start(1)]
     try:
         wait_until(log.exists)
-        running[victim].kill()
-        running[victim].communicate()
+        running[victim].terminate()
+        running[victim].communicate(timeout=30)
         running[victim] = start(victim)
         told = [process.communicate(timeout=240)[0] for process in running]
     finally:
@@ -223,7 +239,14 @@ def test_machines_train_together(tmp_path, victim):
         ("[1]", "names the workers"),
         ('{"cluster": {"ps": ["a:1"]}}', "names the workers"),
         ('{"cluster": {"worker": []}}', "names the workers"),
-        ('{"cluster": {"worker": ["a"]}}', "is host:port. Received: 'a'"),
+        ('{"cluster": {"worker": ["a"]}}', "is host:port, .*Received: 'a'"),
+        ('{"cluster": {"worker": ["a:99999"]}}', "port up to 65535"),
+        ('{"cluster": {"worker": ["[::1]:7000"]}}', "IPv4"),
+        ('{"cluster": {"worker": ["a:1", "a:1"]}}', "'a:1' 2 times"),
+        (
+            '{"cluster": {"worker": ["a:1"]}, "task": ["worker", 0]}',
+            "task is .*Received: .'worker', 0",
+        ),
         ('{"cluster": {"worker": ["a:1"]}}', "from 0 to 0. Received: None"),
         (
             '{"cluster": {"worker": ["a:1"], "chief": []}, "task": null}',
@@ -271,3 +294,44 @@ def test_address_from_flag_or_environment(set_flags, monkeypatch, tmp_path):
     path.write_text('{"worker": ["d:4"]}')
     set_flags(cluster=str(path), task_index=0)
     assert machines.worker_address() == (0, "d:4")
+
+
+def test_a_chief_trains_as_the_first_machine(set_flags, monkeypatch):
+    """As TF users know it: it is one of those that train together."""
+    cluster = {"worker": ["a:1", "b:2"], "chief": ["c:3"]}
+    members = ["c:3", "a:1", "b:2"]
+    set_flags()
+    for task, expected in (("chief", 0), ("worker", 2)):
+        config = {"cluster": cluster, "task": {"type": task, "index": 1}}
+        monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+        found = machines._members(machines._described())
+        assert found == (members, expected)
+
+
+def test_waiting_for_other_machines_ends_with_ctrl_c(tmp_path):
+    cluster = tmp_path / "cluster.json"
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    cluster.write_text(json.dumps({"worker": addresses}))
+    waiting = subprocess.Popen(
+        command(
+            "eagleeye_tf.train",
+            "--dataset=digits",
+            "--model=resnet20",
+            f"--cluster={cluster}",
+            "--task_index=0",
+            f"--workdir={tmp_path}/w",
+        ),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        assert "Waiting for all machines" in waiting.stdout.readline()
+        time.sleep(3)
+        waiting.send_signal(signal.SIGINT)
+        code = waiting.wait(timeout=20)
+    finally:
+        waiting.kill()
+    assert code in (130, -signal.SIGINT)

@@ -267,3 +267,24 @@ def test_ratio_outside_its_range(set_flags):
     set_flags(max_ratio=1.0)
     with refused(r"\[0, 1\).*1.0"):
         search.search_settings()
+
+
+def test_an_importance_of_ones_own(set_flags, tmp_path, monkeypatch):
+    (tmp_path / "my_importance.py").write_text(
+        "def spread(kernels):\n    return kernels[0].std(axis=1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    set_flags(importance="my_importance:spread")
+    settings = search.search_settings()
+    kernels = [np.arange(6.0).reshape(2, 3)]
+    np.testing.assert_allclose(
+        settings.importance(kernels), [np.sqrt(2 / 3)] * 2
+    )
+    assert settings.identity()["importance"] == "my_importance.spread"
+    for wrong in ("my_importance:spraed", "no_such_module:spread"):
+        set_flags(importance=wrong)
+        with refused("--importance: Python cannot find"):
+            search.search_settings()
+    set_flags(importance="tylor")
+    with refused("importance is one of l1, l2.*'tylor'"):
+        search.search_settings()

@@ -1,8 +1,15 @@
+import json
+
 import keras
 import pytest
 import toys
 
 from eagleeye_tf import errors
+from eagleeye_tf.pruning import importance
+from eagleeye_tf.pruning import rebuild
+from eagleeye_tf.pruning.channel_graph import ChannelGraph
+from eagleeye_tf.pruning.strategy import PruningStrategy
+from eagleeye_tf.stages import common
 from eagleeye_tf.stages import explain
 
 layers = keras.layers
@@ -85,6 +92,38 @@ def test_sensitivity(set_flags, tmp_path, capsys):
     explain.main()
     assert capsys.readouterr().out == shown
     assert (folder / "sensitivity.jsonl").read_text().splitlines() == lines
+
+
+def test_sensitivity_cuts_by_the_importance_asked_for(set_flags, tmp_path):
+    """Its log is that of one importance."""
+    path = saved(tmp_path, toys.chain(channels=(4, 6), classes=10))
+    flags = {
+        "model": path,
+        "sensitivity": True,
+        "sensitivity_ratios": ["0.5"],
+    }
+    set_flags(**flags, importance="random")
+    explain.main()
+    graph = ChannelGraph(keras.models.load_model(path))
+    expected = importance.rank_channels(graph, "random")
+    by_norm = importance.rank_channels(graph, "l1")
+    assert any((a != b).any() for a, b in zip(expected, by_norm, strict=True))
+    header, *lines = (
+        (tmp_path / "work" / "explain" / "sensitivity.jsonl")
+        .read_text()
+        .splitlines()
+    )
+    assert json.loads(header)["importance"] == "random"
+    pruner = rebuild.Pruner(graph.model, rankings=expected, graph=graph)
+    data = common.open_job().data
+    pictures, labels = data.arrays(data.sub_validation)
+    for line in map(json.loads, lines):
+        model = pruner.prune(PruningStrategy.from_json(line["strategy"]))
+        answers = toys.outputs(model, pictures.astype("float32")).argmax(1)
+        assert line["vanilla_correct"] == (answers == labels).sum()
+    set_flags(**flags, importance="l1")
+    with pytest.raises(errors.InputError, match="its importance is 'random'"):
+        explain.main()
 
 
 @pytest.mark.parametrize("ratio", ["1.2", "half"])

@@ -78,3 +78,56 @@ def test_recalibrated_only_where_it_helps(set_flags, helps):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
     changed = zip(before, tuned.get_weights(), strict=True)
     assert any((a != b).any() for a, b in changed) == helps
+
+
+def test_teacher_and_recalibration_are_what_the_flags_say(set_flags):
+    """With all weight on it, the teacher is what is learnt, not the labels."""
+
+    def tuned(name, **flags):
+        set_flags(image_size=8, learning_rate=0.05, epochs=1, **flags)
+        job = common.open_job()
+        return job, *finetune.tune(
+            job,
+            pruner,
+            candidate,
+            job.workdir / name,
+            finetune.training_settings(job),
+            "Fine-tuning",
+        )
+
+    model = toys.chain(classes=10)
+    toys.scramble(model)
+    bias = np.zeros(10, np.float32)
+    bias[3] = 50  # Whatever the image, this network says 3.
+    model.layers[-1].bias.assign(bias)
+    pruner = rebuild.Pruner(model)
+    strategy = pruner.strategy(0.5)
+    candidate = types.SimpleNamespace(
+        strategy=strategy, kept=tuple(pruner.kept(strategy).tolist())
+    )
+    _, taught, epochs = tuned("taught", distillation_weight=1.0)
+    _, alone, others = tuned("alone", distillation_weight=0.0)
+    assert epochs[-1].loss < 0.5 < others[-1].loss
+    job, found, last = tuned("again", recalibrate=True)
+    images, _ = job.data.arrays(job.data.calibration)
+    ee.adapt_batch_norm(alone, images, job.batch_size)
+    pictures, labels = job.data.arrays(job.data.sub_validation)
+    answers = toys.outputs(alone, pictures.astype(np.float32)).argmax(1)
+    adapted = (answers == labels).sum()
+    assert last[-1].correct == max(others[-1].correct, adapted)
+
+
+@pytest.mark.parametrize(
+    ("winners", "seen", "told"),
+    [(2, [64, 64, 0], None), (3, [64, 64, 0], "Only 2 candidates were scored")],
+)
+def test_winners_have_seen_all_images(set_flags, winners, seen, told):
+    """Who stayed behind in the race has no score to be chosen by."""
+    set_flags(num_winners=winners)
+    candidates = [{"index": i, "total": total} for i, total in enumerate(seen)]
+    found = {"candidates": candidates, "latency": None}
+    if told is None:
+        assert finetune._winners(found) == candidates[:2]
+    else:
+        with pytest.raises(ee.InputError, match=told):
+            finetune._winners(found)

@@ -1,8 +1,12 @@
+import dataclasses
 import json
 
 import pytest
 
 from eagleeye_tf import errors
+from eagleeye_tf import files
+from eagleeye_tf.reporting import calibration
+from eagleeye_tf.reporting import study
 from eagleeye_tf.stages import about
 from eagleeye_tf.stages import report
 
@@ -12,12 +16,63 @@ def test_a_folder_without_results_is_told(tmp_path):
         report.write(tmp_path)
 
 
-def test_a_record_of_another_version_is_told(tmp_path):
+@pytest.mark.parametrize(
+    "path, content",
+    [
+        ("calibration_study/result.json", {"candidates": 3}),  # KeyError
+        ("calibration_study/result.json", {"curve": 3, "distances": 4}),
+        ("calibration_study/result.json", [1, 2]),  # TypeError
+        ("calibration_study/result.json", {"curve": [], "distances": []}),
+        ("search/result.json", {"candidates": [3]}),
+        ("train/settings.json", ["weights"]),
+    ],
+)
+def test_a_record_of_another_version_is_told(path, content, tmp_path):
     about.note(tmp_path, "net on data")
-    (tmp_path / "correlate").mkdir()
-    (tmp_path / "correlate" / "result.json").write_text('{"phi_k": 3}')
+    (tmp_path / path).parent.mkdir()
+    (tmp_path / path).write_text(json.dumps(content))
     with pytest.raises(errors.InputError, match="run its program again"):
         report.write(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["{", '{"index": 1}', "[]", '"x"'])
+def test_a_log_that_somebody_changed_is_told(line, tmp_path):
+    about.note(tmp_path, "net on data")
+    folder = tmp_path / "correlate"
+    plan = study.Plan([0], [[0, 32], [64, 64]], 1, {})
+    files.write_json(folder / "study.json", dataclasses.asdict(plan))
+    for name in ("scores", "finetuned"):
+        (folder / f"{name}.jsonl").write_text(f'{{"schema": 1}}\n{line}\n')
+    with pytest.raises(errors.InputError, match="run its program again"):
+        report.write(tmp_path)
+
+
+def test_a_study_that_has_just_begun_has_no_section(tmp_path):
+    about.note(tmp_path, "net on data")
+    folder = tmp_path / "correlate"
+    plan = study.Plan([], [[0, 32], [64, 64]], 1, {})
+    files.write_json(folder / "study.json", dataclasses.asdict(plan))
+    for name in ("scores", "finetuned"):  # The last line is being written.
+        (folder / f"{name}.jsonl").write_text('{"schema": 1}\n{"ind')
+    assert "Correlation" not in report.write(tmp_path).read_text()
+
+
+def test_the_calibration_study_is_drawn_from_its_record(tmp_path):
+    about.note(tmp_path, "net on data")
+    point = calibration.Point(128, 0.5, 0.6, 1.0, 1.0)
+    distance = calibration.Distance("bn", 0.5, 0.4, 0.1, 0.2)
+    record = {
+        "candidates": 3,
+        "curve": [dataclasses.asdict(point)],
+        "distances": [dataclasses.asdict(distance)],
+        "settings": {"network": "resnet56"},
+    }
+    files.write_json(tmp_path / "calibration_study" / "result.json", record)
+    page = report.write(tmp_path).read_text()
+    assert page.count("data:image/svg+xml;base64,") == 2
+    for name in ("calibration", "distances"):
+        figure = tmp_path / "figures" / f"{name}.svg"
+        assert b"<svg" in figure.read_bytes()
 
 
 def test_commands_come_once_and_the_first_title_stays(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Fine-tuning from Python, compared with SGD worked out in NumPy."""
 
 import dataclasses
+import shutil
 
 import keras
 import numpy as np
@@ -206,6 +207,13 @@ def test_a_folder_belongs_to_one_network_and_its_settings(tmp_path):
         finetune(other)
     with pytest.raises(ee.InputError, match="learning_rate=0.5, now it is 0.1"):
         finetune(linear(), learning_rate=0.1)
+    with pytest.raises(ee.InputError, match="was made with examples="):
+        ee.finetune(
+            linear(),
+            (FEATURES, 1 - LABELS),
+            dataclasses.replace(SETTINGS, epochs=1),
+            directory=tmp_path,
+        )
     with locks.of_folder(tmp_path, "fine-tuning"):
         with pytest.raises(ee.InputError, match="Another fine-tuning"):
             finetune(linear())
@@ -217,6 +225,89 @@ def test_validation_may_not_be_empty():
 
 
 def test_distillation_needs_a_teacher():
-    settings = ee.TrainingSettings(distillation_weight=0.5)
+    settings = dataclasses.replace(SETTINGS, distillation_weight=0.5)
+    examples = FEATURES, LABELS
     with pytest.raises(ee.InputError, match="needs a teacher"):
-        ee.finetune(linear(), (FEATURES, LABELS), settings)
+        ee.finetune(linear(), examples, settings)
+    other = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    with pytest.raises(ee.InputError, match="has the classes.*2.*3"):
+        ee.finetune(linear(), examples, settings, teacher=other)
+    with pytest.raises(ee.InputError, match="above 0"):
+        ee.finetune(linear(), examples, SETTINGS, teacher=linear())
+
+
+def test_labels_beyond_the_classes_in_a_later_batch():
+    """A target of zeros would teach that no class is right."""
+    later = [(FEATURES[:12], LABELS[:12]), (FEATURES[12:], LABELS[12:] + 2)]
+    with pytest.raises(ee.InputError, match="step 2.*labels beyond"):
+        ee.finetune(linear(), later, SETTINGS)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8])
+def test_labels_of_any_integer_type(dtype):
+    model = linear()
+    typed = [
+        (images, labels.astype(dtype))
+        for images, labels in batches(0).as_numpy_iterator()
+    ]
+    ee.finetune(model, typed, dataclasses.replace(SETTINGS, epochs=1))
+    expected = linear()
+    ee.finetune(
+        expected,
+        list(batches(0).as_numpy_iterator()),
+        dataclasses.replace(SETTINGS, epochs=1),
+    )
+    np.testing.assert_array_equal(
+        model.get_weights()[0], expected.get_weights()[0]
+    )
+
+
+def test_a_replica_without_a_share_changes_nothing(two_replicas, monkeypatch):
+    """Batches of 4, 8, 11 and 1: the last leaves one replica without any."""
+    images, labels = next(batches(0, size=24).as_numpy_iterator())
+    ends = (0, 4, 12, 23, 24)
+    parts = [
+        (images[a:b], labels[a:b]) for a, b in zip(ends, ends[1:], strict=False)
+    ]
+    monkeypatch.setattr("test_loop.batches", lambda epoch: generated(parts))
+    kernel, _, losses = by_hand(linear(), epochs=3)
+    with two_replicas.scope():
+        model = linear()
+    epochs = ee.finetune(model, parts, SETTINGS, distribution=two_replicas)
+    np.testing.assert_allclose(model.get_weights()[0], kernel, rtol=1e-4)
+    np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=1e-4)
+
+
+def test_statistics_after_training_on_replicas_are_of_all(two_replicas):
+    """Keras keeps those that the first replica saw of its shares."""
+    with two_replicas.scope():
+        x = keras.Input((5,))
+        normed = keras.layers.BatchNormalization(name="bn")(x)
+        model = keras.Model(x, keras.layers.Dense(2)(normed))
+    parts = [(FEATURES[:16], LABELS[:16]), (FEATURES[16:], LABELS[16:])]
+    epochs = ee.finetune(
+        model, parts, SETTINGS, parts, distribution=two_replicas
+    )
+    bn = model.get_layer("bn")
+    for found, expected in (
+        (bn.moving_mean, FEATURES.mean(axis=0)),
+        (bn.moving_variance, FEATURES.var(axis=0)),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    answers = toys.outputs(model, FEATURES).argmax(1)
+    assert epochs[-1].correct == (answers == LABELS).sum()
+
+
+def test_a_folder_that_is_removed_meanwhile_is_not_made_anew(tmp_path):
+    """Somebody else may have begun there, with other settings."""
+    folder = tmp_path / "run"
+
+    class Removing(Shuffled):
+        def __getitem__(self, index):
+            if self._epoch == 1:
+                shutil.rmtree(folder, ignore_errors=True)
+            return super().__getitem__(index)
+
+    with pytest.raises(FileNotFoundError, match="was removed or replaced"):
+        ee.finetune(linear(), Removing(), SETTINGS, directory=folder)
+    assert not folder.exists()

@@ -1,0 +1,125 @@
+import dataclasses
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import toys
+
+from eagleeye_tf import errors
+from eagleeye_tf.deployment import exporting
+from eagleeye_tf.deployment import formats
+from eagleeye_tf.deployment import litert
+from eagleeye_tf.deployment import saved_model
+
+
+@pytest.fixture(scope="module")
+def network():
+    model = toys.chain()
+    toys.scramble(model)
+    return model, toys.images(model, count=80)
+
+
+@pytest.fixture(scope="module")
+def shipped(network, tmp_path_factory):
+    """List of `ExportedFile`: SavedModel, LiteRT in float32 and in int8."""
+    model, images = network
+    batches = tf.data.Dataset.from_tensor_slices(images).batch(32)
+    folder = tmp_path_factory.mktemp("exporting") / "new"
+    return exporting.export(model, folder, batches, ["litert", "litert_int8"])
+
+
+def write_instead(monkeypatch, name, content):
+    """Lets a format write what `content(path)` writes."""
+    kind = dataclasses.replace(
+        formats.FORMATS[name], write=lambda *args: content(args[2])
+    )
+    monkeypatch.setitem(formats.FORMATS, name, kind)
+
+
+def test_files_with_size_and_difference(network, shipped):
+    model, images = network
+    assert [(f.format, f.path.name) for f in shipped] == [
+        ("saved_model", "saved_model"),
+        ("litert", "model_float32.tflite"),
+        ("litert_int8", "model_int8.tflite"),
+    ]
+    expected = toys.outputs(model, images[:64])
+    saved, plain, quantized = shipped
+    for file, opened in [
+        (saved, saved_model.ServedModel(saved.path)),
+        (plain, litert.LiteRTModel(plain.path)),
+        (quantized, litert.LiteRTModel(quantized.path)),
+    ]:
+        gap = np.abs(np.asarray(opened(tf.constant(images[:64]))) - expected)
+        assert file.difference == pytest.approx(gap.max(), abs=1e-5)
+        assert file.bytes == formats.size(file.path)
+    assert plain.bytes == plain.path.stat().st_size
+    assert 0 < quantized.difference < 0.2 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    "name, tolerance",
+    [("litert", 1e-3), ("onnx", 1e-3), ("litert_float16", 1e-2)],
+)
+def test_file_that_answers_differently(network, shipped, name, tolerance):
+    """A little less than the tolerance, and a little more."""
+    model, images = network
+    expected = toys.outputs(model, images)
+    largest = np.abs(expected).max()
+    assert largest > 1
+    limit, path = formats.FORMATS[name].tolerance, shipped[1].path
+    for share, refused in [(0.9, False), (1.2, True)]:
+        other = expected - share * tolerance * largest
+        try:
+            exporting.check(name, path, images, other, limit)
+        except errors.ExportError as error:
+            assert refused and "float32.tflite differ from" in str(error)
+        else:
+            assert not refused
+
+
+def test_wrong_file_is_removed(network, shipped, monkeypatch, tmp_path):
+    model, images = network
+    other = keras.Model(model.inputs, 1.01 * model.outputs[0])
+    write_instead(
+        monkeypatch,
+        "litert",
+        lambda path: shutil.copyfile(shipped[1].path, path),
+    )
+    with pytest.raises(errors.ExportError, match="float32.tflite differ from"):
+        exporting.export(other, tmp_path, images, ["litert"])
+    assert [path.name for path in tmp_path.iterdir()] == ["saved_model"]
+
+
+def test_file_that_does_not_run(network, tmp_path):
+    model, images = network
+    path = tmp_path / "model_float32.tflite"
+    path.write_bytes(b"nothing")
+    with pytest.raises(errors.ExportError, match="float32.tflite does not run"):
+        exporting.check("litert", path, images, images, 1e-3)
+
+
+def test_older_file_goes_if_there_is_no_new_one(network, monkeypatch, tmp_path):
+    def fail(path):
+        raise errors.ExportError("No.")
+
+    model, images = network
+    (tmp_path / "model_float32.tflite").touch()
+    write_instead(monkeypatch, "litert", fail)
+    with pytest.raises(errors.ExportError, match="No."):
+        exporting.export(model, tmp_path, images, ["litert"])
+    assert not (tmp_path / "model_float32.tflite").exists()
+
+
+def test_what_does_not_fit(network, tmp_path):
+    model, images = network
+    with pytest.raises(errors.InputError, match="Received: 'tflite'"):
+        exporting.export(model, tmp_path, images, ["tflite"])
+    with pytest.raises(errors.InputError, match="images of shape .80, 4, 8"):
+        exporting.export(model, tmp_path, images[:, :4])
+    two = keras.Model(model.inputs, [model.outputs[0]] * 2)
+    with pytest.raises(errors.InputError, match="and one output"):
+        exporting.export(two, tmp_path, images)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,66 @@
+import pytest
+
+from eagleeye_tf.reporting import study
+
+
+def found(**more):
+    """What a study came to, in which adaptive BN is perfect."""
+    accuracies = [0.90, 0.91, 0.92, 0.93, 0.94]
+    whole = study.Study(
+        indices=[0, 1, 2, 3, 4],
+        ways={
+            "vanilla": [5, 4, 3, 2, 1],
+            "adaptive BN": [1, 2, 3, 4, 5],
+        },
+        accuracies=accuracies,
+        last=([1, 2, 3, 5, 4], [1, 2, 3, 4, 5]),
+        failures=more.get("failures", {}),
+    )
+    plan = study.Plan(
+        candidates=list(range(more.get("planned", 5))),
+        rungs=[[0, 512], [2560, 1280]],
+        phi_k=2,
+        settings={"training": {"schedule": more.get("schedule", "constant")}},
+    )
+    return study.to_json(plan, whole)
+
+
+def test_difference_is_told():
+    result = found()
+    gap = result["adaptive_bn_minus_vanilla"]
+    assert gap["kendall"]["value"] == pytest.approx(2.0)  # 1 − (−1)
+    # The best two are 4th and 5th in vanilla evaluation.
+    assert gap["phi"]["value"] == pytest.approx(1 - (2 / 5 + 2 / 4) / 2)
+    row = study.table(result).rows[-1]
+    assert row[0] == "adaptive BN − vanilla"
+    assert row[3] == "+2.00 [+2.00, +2.00]"
+    words = study.in_words(result)
+    assert "Kendall τ +2.00 [+2.00, +2.00], φ(2) +0.55 [" in words
+    assert words.startswith("5 candidates fine-tuned; test accuracy after")
+
+
+def test_steadiness_at_the_end_of_a_cosine_is_no_evidence():
+    constant, cosine = (
+        study.in_words(found(schedule=s)) for s in ("constant", "cosine")
+    )
+    assert "after the last two epochs: 0.80." in constant
+    assert "near 0" in cosine and "near 0" not in constant
+
+
+def test_unfinished_and_failed_are_told():
+    words = study.in_words(found(planned=9, failures={7: "Loss is nan."}))
+    assert "5 of 9 candidates fine-tuned" in words
+    assert "1 failed in fine-tuning and are left out" in words
+    assert "candidate 7: Loss is nan." in words
+
+
+def test_phi_looks_for_no_more_than_there_are():
+    plan = study.Plan([0, 1, 2], [], 12, {})
+    whole = study.Study(
+        [0, 1, 2],
+        {"vanilla": [1, 2, 3], "adaptive BN": [1, 2, 3]},
+        [0.1, 0.2, 0.3],
+        None,
+        {},
+    )
+    assert study.to_json(plan, whole)["phi_k"] == 3

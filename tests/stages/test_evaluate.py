@@ -1,0 +1,70 @@
+import digit_models
+import keras
+import numpy as np
+import pytest
+import toys
+
+from eagleeye_tf import errors
+from eagleeye_tf.deployment import exporting
+from eagleeye_tf.deployment import onnx
+from eagleeye_tf.stages import common
+from eagleeye_tf.stages import evaluate
+
+
+@pytest.fixture(scope="module")
+def network():
+    """(model, how many of the 359 test digits it has right)."""
+    digits = digit_models.for_test()
+    model = digit_models.nearest_mean(digits)
+    return model, digit_models.correct(model, digits)
+
+
+def test_litert_file_and_saved_model(set_flags, tmp_path, network, capsys):
+    model, correct = network
+    images = toys.images(model)
+    for file in exporting.export(model, tmp_path, images, ["litert"]):
+        set_flags(model=str(file.path))
+        evaluate.main()
+        told = capsys.readouterr().out
+        assert f"{correct} of 359 correct, {correct / 359:.2%}; " in told
+        assert f"; {file.bytes:,} bytes" in told
+
+
+def test_onnx_file(set_flags, tmp_path, network, capsys):
+    pytest.importorskip("tf2onnx", reason="an extra")
+    pytest.importorskip("onnxruntime", reason="an extra")
+    model, correct = network
+    path = tmp_path / "model.onnx"
+    onnx.convert(model, path)
+    set_flags(model=str(path))
+    evaluate.main()
+    told = capsys.readouterr().out
+    assert f"{correct} of 359 correct" in told
+    assert f"; {path.stat().st_size:,} bytes" in told
+
+
+def test_litert_file_of_other_classes(set_flags, tmp_path):
+    model = toys.chain(channels=(), classes=4)
+    images = toys.images(model)
+    _, file = exporting.export(model, tmp_path, images, ["litert"])
+    set_flags(model=str(file.path))
+    with pytest.raises(errors.InputError, match="4 outputs.*10 classes"):
+        evaluate.main()
+
+
+def test_name_without_training(set_flags):
+    set_flags(model="resnet20", width=0.25)
+    with pytest.raises(errors.InputError, match="run eagleeye_tf.train"):
+        evaluate.main()
+
+
+def test_name_with_weights(set_flags, tmp_path):
+    set_flags(model="resnet20", width=0.25)
+    ready = common.open_job().fresh_model()
+    ready.save_weights(tmp_path / "my.weights.h5")
+    set_flags(width=0.25, weights=str(tmp_path / "my.weights.h5"))
+    made = keras.models.load_model(evaluate.trained_path(common.open_job()))
+    for found, expected in zip(
+        made.get_weights(), ready.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
