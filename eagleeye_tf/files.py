@@ -36,7 +36,7 @@ def replacing(path):
 def write_text(path, text):
     """Writes a file; readers see the old content or the new one."""
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path, value):
