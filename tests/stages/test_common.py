@@ -222,7 +222,7 @@ def test_replicas_are_made_before_tensorflow_starts(set_flags):
 )
 def test_default_budget(set_flags, given, macs):
     set_flags(**given)
-    assert search.search_settings().macs == macs
+    assert search.search_settings().target("macs") == macs
 
 
 def test_images_come_at_the_models_size(set_flags, tmp_path):

@@ -226,7 +226,7 @@ def test_all_diverge(flags_of_study, monkeypatch):
     flags_of_study(num_candidates=3)
 
     def diverging(*_):
-        raise errors.InputError("The training loss is nan in step 3.")
+        raise errors.DivergenceError("The training loss is nan in step 3.")
 
     monkeypatch.setattr(finetune, "tune", diverging)
     with pytest.raises(errors.InputError, match="lower --learning_rate"):
