@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import gc
 import pathlib
 import resource
 
@@ -348,14 +349,20 @@ def test_nothing_grows_with_the_candidates(
 ):
     """Of a quarter of them nothing more is left than of all."""
     digits = splits.split(sources.open_source("digits"), (8, 8, 3), 256, 256)
-    used = []
+    evaluated, used = [], []
 
-    def note(*_):
+    def measure():
+        gc.collect()
         statm = pathlib.Path("/proc/self/statm").read_text().split()
         memory = int(statm[1]) * resource.getpagesize() / 2**20
         files = len(list(pathlib.Path("/proc/self/fd").iterdir()))
         threads = len(list(pathlib.Path("/proc/self/task").iterdir()))
         used.append((memory, files, threads))
+
+    def note(*_):
+        evaluated.append(1)
+        if len(evaluated) == count // 4:
+            measure()
 
     result = ee.search(
         WIDE[network](),
@@ -371,7 +378,8 @@ def test_nothing_grows_with_the_candidates(
         on_evaluation=note,
     )
     assert len(result.candidates) == count
-    growth = np.subtract(used[-1], used[count // 4])
+    measure()
+    growth = np.subtract(*reversed(used))
     print("grown by MB, files, threads:", growth)
     assert growth[0] < 30  # A candidate's weights and all would be 60.
     assert growth[1] <= 2 and growth[2] <= 4
