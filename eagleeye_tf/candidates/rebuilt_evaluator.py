@@ -1,6 +1,7 @@
 """Evaluates candidates as Keras models, built and traced one by one."""
 
 import functools
+import gc
 
 import keras
 import tensorflow as tf
@@ -44,6 +45,15 @@ class RebuiltEvaluator(Evaluator):
         batches = self._dataset(self._sub_validation, part)
         here = tf.distribute.get_strategy()
         return [scoring.count_correct(model, batches, here)[0]]
+
+    def rest(self, trial):
+        """Frees the trial's model at once.
+
+        Models hold themselves in cycles, and Python looks for those so
+        seldom that hundreds of models would pile up.
+        """
+        super().rest(trial)
+        gc.collect()
 
     def _dataset(self, examples, part):
         images, labels = (values[part] for values in examples)

@@ -337,17 +337,20 @@ WIDE = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("network", "count", "evaluation"),
+    ("network", "count", "evaluation", "allowed"),
     [
-        ("open", 2000, "race"),
-        ("open", 2000, "full"),
-        ("rebuilt", 300, "full"),
+        # Weights of the candidates would be 60 MB.
+        ("open", 2000, "race", 30),
+        ("open", 2000, "full", 30),
+        # TensorFlow keeps kernels by shape, up to some number; with those
+        # that XLA compiles it would be 110 MB.
+        ("rebuilt", 300, "full", 50),
     ],
 )
 def test_nothing_grows_with_the_candidates(
-    network, count, evaluation, tmp_path
+    network, count, evaluation, allowed, tmp_path
 ):
-    """Of a quarter of them nothing more is left than of all."""
+    """Of half of them nothing more is left than of all."""
     digits = splits.split(sources.open_source("digits"), (8, 8, 3), 256, 256)
     evaluated, used = [], []
 
@@ -361,7 +364,7 @@ def test_nothing_grows_with_the_candidates(
 
     def note(*_):
         evaluated.append(1)
-        if len(evaluated) == count // 4:
+        if len(evaluated) == count // 2:  # All kernels are known by then.
             measure()
 
     result = ee.search(
@@ -381,5 +384,5 @@ def test_nothing_grows_with_the_candidates(
     measure()
     growth = np.subtract(*reversed(used))
     print("grown by MB, files, threads:", growth)
-    assert growth[0] < 30  # A candidate's weights and all would be 60.
+    assert growth[0] < allowed
     assert growth[1] <= 2 and growth[2] <= 4
