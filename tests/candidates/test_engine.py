@@ -130,6 +130,32 @@ def test_replicas_give_the_same_table(model, images, examples, two_replicas):
     assert scores(shared) == scores(alone)
 
 
+@pytest.mark.parametrize("stop_after", [5, 14, 17])
+def test_a_race_killed_on_two_replicas_ends_as_on_one(
+    model, images, examples, tmp_path, two_replicas, stop_after
+):
+    """In the middle of a rung, or between two: 14 candidates, then 6, 6."""
+    settings = dataclasses.replace(
+        SETTINGS, evaluation="race", num_candidates=14
+    )
+    calibration = images, toys.outputs(model, images).argmax(1)
+    alone = ee.search(model, calibration, examples, settings)
+    assert sorted({c.total for c in alone.candidates}) == [0, 50]
+    left = stop_after
+
+    def stop(*_):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+
+    arguments = model, calibration, examples, settings, tmp_path / "log.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        ee.search(*arguments, two_replicas, on_evaluation=stop)
+    again = ee.search(*arguments, two_replicas)
+    assert scores(again) == scores(alone)
+
+
 def test_continued_search_scores_nothing_twice(
     model, images, examples, tmp_path, monkeypatch
 ):

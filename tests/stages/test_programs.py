@@ -194,6 +194,34 @@ def test_full_disk_is_told_and_nothing_is_lost(whole_job, tmp_path):
     assert len(log.read_text().splitlines()) == len(expected)
 
 
+def test_training_on_a_full_disk_is_told_and_goes_on(tmp_path):
+    flags = [
+        "--dataset=digits",
+        "--model=resnet20",
+        "--width=0.25",
+        "--train_epochs=2",
+        f"--workdir={tmp_path}",
+    ]
+    room = 200_000  # A checkpoint takes more.
+    full = subprocess.run(
+        command("eagleeye_tf.train", *flags),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (room, room)
+        ),
+    )
+    assert full.returncode == 3
+    assert "error: " in full.stderr and "File too large" in full.stderr
+    assert "Traceback" not in full.stderr
+    resumed = run("eagleeye_tf.train", *flags)
+    assert resumed.returncode == 0, resumed.stderr
+    log = tmp_path / "train" / "epochs.jsonl"
+    epochs = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2]
+
+
 @pytest.mark.parametrize("replicas", [2, 4])
 def test_any_number_of_replicas_gives_the_same_table(
     whole_job, tmp_path, replicas
