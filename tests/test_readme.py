@@ -32,25 +32,6 @@ class MyConv2D(layers.Conv2D):
     pass
 
 
-class Bilinear(layers.Layer):
-    """y = (x U) * (x V)."""
-
-    def __init__(self, units, **kwargs):
-        super().__init__(**kwargs)
-        self.units = units
-
-    def build(self, shape):
-        for name in ("u", "v"):
-            weight = self.add_weight(shape=(shape[-1], self.units), name=name)
-            setattr(self, name, weight)
-
-    def call(self, x):
-        return (x @ self.u) * (x @ self.v)
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units}
-
-
 def quickened(code):
     """The same calls, with less to do; lines that end in `(...)` are gaps."""
     code = re.sub(r"num_candidates=\d+", "num_candidates=4", code)
@@ -72,7 +53,7 @@ def names(tmp_path, monkeypatch):
     folder.parent.mkdir(parents=True)
     images = images.astype(np.float32)
     saved_model.export(model, folder, images[:8])
-    own = (MyActivation, MyScale, MyConv2D, Bilinear)
+    own = (MyActivation, MyScale, MyConv2D, toys.Bilinear)
     return {
         "keras": keras,
         "ee": ee,
@@ -88,7 +69,7 @@ def test_examples_run(names):
     for number, block in enumerate(_BLOCKS):
         exec(compile(quickened(block), f"README block {number}", "exec"), names)
     image = keras.Input((8,))
-    x = Bilinear(6)(layers.Dense(5)(image))
+    x = toys.Bilinear(6)(layers.Dense(5)(image))
     ee.verify(keras.Model(image, layers.Dense(3)(x)), 0.5)
     model, winner = names["model"], names["winner"]
     assert 0.4 * ee.cost(model).macs < ee.cost(winner).macs

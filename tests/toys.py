@@ -42,6 +42,25 @@ def dense_block(growth=4, classes=4):
     return keras.Model(image, layers.Dense(classes, name="logits")(x))
 
 
+class Bilinear(layers.Layer):
+    """y = (x U) * (x V), each channel of y from one column of U and of V."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, shape):
+        for name in ("u", "v"):
+            weight = self.add_weight(shape=(shape[-1], self.units), name=name)
+            setattr(self, name, weight)
+
+    def call(self, x):
+        return (x @ self.u) * (x @ self.v)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
 def scramble(model, seed=0):
     """Random weights everywhere, offsets and statistics included."""
     generator = np.random.default_rng(seed)

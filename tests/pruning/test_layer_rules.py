@@ -36,25 +36,6 @@ class StandardizedConv(layers.Conv2D):
         return keras.ops.conv(x, kernel, padding="valid")
 
 
-class Bilinear(layers.Layer):
-    """y = (x U) * (x V), each channel of y from one column of U and of V."""
-
-    def __init__(self, units, **kwargs):
-        super().__init__(**kwargs)
-        self.units = units
-
-    def build(self, shape):
-        for name in ("u", "v"):
-            weight = self.add_weight(shape=(shape[-1], self.units), name=name)
-            setattr(self, name, weight)
-
-    def call(self, x):
-        return (x @ self.u) * (x @ self.v)
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units}
-
-
 class BilinearRule(ee.Rule):
     def trace(self, call, inputs, labels):
         (x,) = inputs
@@ -136,9 +117,9 @@ def test_rule_of_a_keras_layer():
 
 
 def test_rule_of_its_own():
-    ee.register_rule(Bilinear, BilinearRule())
+    ee.register_rule(toys.Bilinear, BilinearRule())
     image = keras.Input((7,))
-    x = Bilinear(6, name="pairs")(layers.Dense(5, name="first")(image))
+    x = toys.Bilinear(6, name="pairs")(layers.Dense(5, name="first")(image))
     model = keras.Model(image, layers.Dense(3)(x))
     assert groups(model) == {"first": 5, "pairs": 6}
     assert verified(model).passed
