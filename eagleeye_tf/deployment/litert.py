@@ -9,6 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from eagleeye_tf import errors
 from eagleeye_tf import files
+from eagleeye_tf.deployment import serving
 
 PRECISIONS = ("float32", "float16", "int8")
 
@@ -50,19 +51,15 @@ def convert(saved_model, path, precision, images):
         temporary.write_bytes(content)
 
 
-class LiteRTModel:
-    """A `.tflite` file, called like a Keras model.
-
-    Attributes:
-        input_shape: (batch, …), None for what is open.
-        classes: number of outputs per image.
+class LiteRTModel(serving.ServingModel):
+    """A `.tflite` file, run by LiteRT.
 
     Args:
         path: the file.
         num_threads: of the CPU.
 
     Raises:
-        InputError: if it is not such a file, or has several inputs.
+        InputError: if it is not such a file, or has several inputs or outputs.
     """
 
     def __init__(self, path, num_threads=1):
@@ -76,11 +73,7 @@ class LiteRTModel:
             ) from error
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise errors.InputError(
-                f"{str(path)!r} needs one input and one output. Received: "
-                f"{len(inputs)} and {len(outputs)}."
-            )
+        super().__init__(path, inputs, outputs)
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
         self.input_shape = tuple(
             None if n < 0 else int(n) for n in inputs[0]["shape_signature"]
@@ -88,10 +81,7 @@ class LiteRTModel:
         self.classes = int(outputs[0]["shape_signature"][-1])
         self._batch = None
 
-    def __call__(self, images, training=False):
-        """Outputs (batch, classes) for a batch of images, as an array."""
-        if training:
-            raise ValueError("A LiteRT model only serves. Received: training.")
+    def _serve(self, images):
         images = np.asarray(images, np.float32)
         if len(images) != self._batch:
             self._batch = len(images)

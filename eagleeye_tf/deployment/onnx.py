@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from eagleeye_tf import errors
 from eagleeye_tf import files
+from eagleeye_tf.deployment import serving
 
 
 def convert(model, path):
@@ -56,12 +57,8 @@ def _restore_constants(path, model, signature):
     onnx.save(content, path)
 
 
-class OnnxModel:
-    """A `.onnx` file, called like a Keras model.
-
-    Attributes:
-        input_shape: (batch, …), None for what is open.
-        classes: number of outputs per image.
+class OnnxModel(serving.ServingModel):
+    """A `.onnx` file, run by ONNX Runtime.
 
     Args:
         path: the file.
@@ -87,11 +84,7 @@ class OnnxModel:
             ) from error
         inputs = self._session.get_inputs()
         outputs = self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise errors.InputError(
-                f"{str(path)!r} needs one input and one output. Received: "
-                f"{len(inputs)} and {len(outputs)}."
-            )
+        super().__init__(path, inputs, outputs)
         self._input = inputs[0].name
         # What is open has a name instead of a number.
         self.input_shape = tuple(
@@ -99,10 +92,7 @@ class OnnxModel:
         )
         self.classes = outputs[0].shape[-1]
 
-    def __call__(self, images, training=False):
-        """Outputs (batch, classes) for a batch of images, as an array."""
-        if training:
-            raise ValueError("An ONNX model only serves. Received: training.")
+    def _serve(self, images):
         images = np.asarray(images, np.float32)
         (outputs,) = self._session.run(None, {self._input: images})
         return outputs

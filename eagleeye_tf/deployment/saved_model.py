@@ -8,19 +8,20 @@ import tensorflow as tf
 
 from eagleeye_tf import errors
 from eagleeye_tf.deployment import agreement
+from eagleeye_tf.deployment import serving
 
 _SIGNATURE = "serving_default"
 
 
-class ServedModel:
-    """The serving signature of a SavedModel, called like a Keras model.
+class ServedModel(serving.ServingModel):
+    """The serving signature of a SavedModel.
 
-    Attributes:
-        input_shape: (batch, …), None for what is open.
-        classes: number of outputs per image.
+    Args:
+        path: the folder.
 
     Raises:
-        InputError: if `path` holds no SavedModel with one input and output.
+        InputError: if it is no SavedModel, has no such signature, or that has
+            several inputs or outputs, or an input of unknown rank.
     """
 
     def __init__(self, path):
@@ -31,24 +32,27 @@ class ServedModel:
                 f"{str(path)!r} is not a SavedModel: {error}"
             ) from error
         signature = self._loaded.signatures.get(_SIGNATURE)
-        inputs = signature.structured_input_signature[1] if signature else {}
-        if len(inputs) != 1:
+        if signature is None:
             raise errors.InputError(
-                f"{str(path)!r} needs a signature {_SIGNATURE!r} with one "
-                f"input. Received inputs: {sorted(inputs)}."
+                f"{str(path)!r} needs a signature {_SIGNATURE!r}. Received: "
+                f"{sorted(self._loaded.signatures)}."
             )
-        ((self._input, spec),) = inputs.items()
-        self.input_shape = tuple(spec.shape)
-        (output,) = signature.structured_outputs.values()
-        self.classes = output.shape[-1]
-        self._serve = signature
+        inputs = signature.structured_input_signature[1]
+        outputs = signature.structured_outputs
+        super().__init__(path, inputs, outputs)
+        ((self._input, image),) = inputs.items()
+        ((self._output, answer),) = outputs.items()
+        if image.shape.rank is None or answer.shape.rank is None:
+            raise errors.InputError(
+                f"{str(path)!r} needs a signature {_SIGNATURE!r} of known "
+                f"ranks. Received: {image.shape} and {answer.shape}."
+            )
+        self.input_shape = tuple(image.shape)
+        self.classes = answer.shape[-1]
+        self._signature = signature
 
-    def __call__(self, images, training=False):
-        """Outputs (batch, classes) for a batch of images."""
-        if training:
-            raise ValueError("A SavedModel only serves. Received: training.")
-        (output,) = self._serve(**{self._input: images}).values()
-        return output
+    def _serve(self, images):
+        return self._signature(**{self._input: images})[self._output]
 
 
 def export(model, path, images, tolerance=1e-4):

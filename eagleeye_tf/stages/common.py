@@ -319,14 +319,23 @@ def import_custom_modules():
         InputError: if one cannot be imported.
     """
     for name in CUSTOM_MODULES.value:
-        try:
-            importlib.import_module(name)
-        except Exception as error:  # A user's code can fail in any way.
-            raise errors.InputError(
-                f"--custom_modules: Python cannot import {name!r} "
-                f"({type(error).__name__}: {error}). Give the names of "
-                "modules on the path or in the present folder, without .py."
-            ) from error
+        user_module(CUSTOM_MODULES, name)
+
+
+def user_module(flag, name):
+    """Imports the user's module `name`, which `flag` asks for.
+
+    Raises:
+        InputError: if it cannot be imported.
+    """
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # A user's code can fail in any way.
+        raise errors.InputError(
+            f"--{flag.name}: Python cannot import {name!r} "
+            f"({type(error).__name__}: {error}). Give the name of a module on "
+            "the path or in the present folder, without .py."
+        ) from error
 
 
 def _image_shape(source):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import gc
-import importlib
 import itertools
 import sys
 
@@ -173,14 +172,13 @@ def _importance():
     module, colon, name = _IMPORTANCE.value.partition(":")
     if not colon:
         return module
-    try:
-        return getattr(importlib.import_module(module), name)
-    except Exception as error:  # A user's code can fail in any way.
+    functions = vars(common.user_module(_IMPORTANCE, module))
+    if name not in functions:
         raise errors.InputError(
-            f"--importance: Python cannot find {name!r} in {module!r} "
-            f"({type(error).__name__}: {error}). Give the name of a module on "
-            "the path or in the present folder, without .py."
-        ) from error
+            f"--importance: {module!r} has no {name!r}. Received: "
+            f"{_IMPORTANCE.value!r}."
+        )
+    return functions[name]
 
 
 def search(job):

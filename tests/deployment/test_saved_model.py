@@ -60,3 +60,33 @@ def test_mismatch_is_an_error_and_leaves_nothing(tmp_path):
 def test_what_is_no_saved_model(tmp_path):
     with pytest.raises(errors.InputError, match="not a SavedModel"):
         saved_model.ServedModel(tmp_path)
+
+
+def test_several_outputs_are_told(tmp_path):
+    image = keras.Input((4,))
+    halves = [keras.layers.Dense(2)(image), keras.layers.Dense(3)(image)]
+    keras.Model(image, halves).export(str(tmp_path / "m"), verbose=False)
+    with pytest.raises(errors.InputError, match="output. Received: 1 and 2"):
+        saved_model.ServedModel(tmp_path / "m")
+
+
+def test_missing_signature_is_told(tmp_path):
+    tf.saved_model.save(tf.Module(), tmp_path / "m")
+    with pytest.raises(errors.InputError, match="'serving_default'"):
+        saved_model.ServedModel(tmp_path / "m")
+
+
+@pytest.mark.parametrize("shape", [None, (None, 4)])
+def test_signature_of_unknown_rank_is_told(tmp_path, shape):
+    module = tf.Module()
+    module.serve = tf.function(
+        lambda x: {"y": tf.identity(x)},
+        input_signature=[tf.TensorSpec(shape, name="x")],
+    )
+    tf.saved_model.save(module, tmp_path / "m", module.serve)
+    if shape:
+        served = saved_model.ServedModel(tmp_path / "m")
+        assert (served.input_shape, served.classes) == ((None, 4), 4)
+    else:
+        with pytest.raises(errors.InputError, match="of known ranks"):
+            saved_model.ServedModel(tmp_path / "m")

@@ -281,9 +281,12 @@ def test_an_importance_of_ones_own(set_flags, tmp_path, monkeypatch):
         settings.importance(kernels), [np.sqrt(2 / 3)] * 2
     )
     assert settings.identity()["importance"] == "my_importance.spread"
-    for wrong in ("my_importance:spraed", "no_such_module:spread"):
+    for wrong, message in (
+        ("my_importance:spraed", "'my_importance' has no 'spraed'"),
+        ("no_such_module:spread", "cannot import 'no_such_module'"),
+    ):
         set_flags(importance=wrong)
-        with refused("--importance: Python cannot find"):
+        with refused(f"--importance: .*{message}"):
             search.search_settings()
     set_flags(importance="tylor")
     with refused("importance is one of l1, l2.*'tylor'"):

@@ -37,13 +37,17 @@ def command(program, *arguments):
     return [sys.executable, "-m", program, *arguments]
 
 
-def run(program, *arguments):
+def run(program, *arguments, room=resource.RLIM_INFINITY):
+    """Runs a program that can write files of at most `room` bytes."""
     return subprocess.run(
         command(program, *arguments),
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=600,
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (room, room)
+        ),
     )
 
 
@@ -173,21 +177,14 @@ def test_full_disk_is_told_and_nothing_is_lost(whole_job, tmp_path):
     flags = [f"--model={workdir / 'train' / 'model.keras'}", *SEARCH]
     expected = (workdir / "search" / "log.jsonl").read_text().splitlines()
     room = len("\n".join(expected[:4])) + 100  # The header, three and a bit.
-    full = subprocess.run(
-        command("eagleeye_tf.search", *flags, f"--workdir={tmp_path}"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(
-            resource.RLIMIT_FSIZE, (room, room)
-        ),
-    )
+    flags.append(f"--workdir={tmp_path}")
+    full = run("eagleeye_tf.search", *flags, room=room)
     assert full.returncode == 3
     assert "log.jsonl cannot be written to (File too large)" in full.stderr
     assert "Traceback" not in full.stderr
     log = tmp_path / "search" / "log.jsonl"
     assert len(log.read_text().splitlines()) >= 4
-    resumed = run("eagleeye_tf.search", *flags, f"--workdir={tmp_path}")
+    resumed = run("eagleeye_tf.search", *flags)
     note, rank, rest = resumed.stdout.partition("| rank |")
     assert "last line was not whole (" in note
     assert (rank + rest.rstrip().rpartition(". ")[0]) in whole.stdout
@@ -202,16 +199,8 @@ def test_training_on_a_full_disk_is_told_and_goes_on(tmp_path):
         "--train_epochs=2",
         f"--workdir={tmp_path}",
     ]
-    room = 200_000  # A checkpoint takes more.
-    full = subprocess.run(
-        command("eagleeye_tf.train", *flags),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(
-            resource.RLIMIT_FSIZE, (room, room)
-        ),
-    )
+    # A checkpoint takes more.
+    full = run("eagleeye_tf.train", *flags, room=200_000)
     assert full.returncode == 3
     assert "error: " in full.stderr and "File too large" in full.stderr
     assert "Traceback" not in full.stderr
