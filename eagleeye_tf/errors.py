@@ -27,6 +27,10 @@ class VerificationError(RuntimeError):
     """A pruned network does not compute what it should."""
 
 
+class PlausibilityWarning(UserWarning):
+    """Something from outside breaks no rule, but can hardly be meant."""
+
+
 def cause(error):
     """The line of an exception's text that tells what is wrong."""
     text = _NAMES.sub("", getattr(error, "message", None) or str(error))

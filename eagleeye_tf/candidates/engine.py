@@ -17,6 +17,7 @@ from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import constraints as constraints_lib
 from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import log as log_lib
+from eagleeye_tf.candidates import plausibility
 from eagleeye_tf.candidates import racing
 from eagleeye_tf.candidates import settings as settings_lib
 from eagleeye_tf.pruning import channel_graph
@@ -141,6 +142,9 @@ def search(
         InputError: for a budget that cannot be reached (with the range that
             can), labels that do not fit, images with NaN, or a log that
             belongs to another search.
+
+    Warns:
+        PlausibilityWarning: if the network itself is no better than a guess.
     """
     settings = settings or settings_lib.SearchSettings()
     examples_lib.check_classifier(model)
@@ -174,6 +178,8 @@ def search(
         batch_size=settings.batch_size,
         new_moments=settings.new_moments,
     )
+    if cluster is None:
+        plausibility.check(evaluator, *sub_validation, settings.batch_size)
     rungs = _rungs(settings, evaluator)
     if len(rungs) > 1 and (calibration[1] < 0).all():
         raise errors.InputError(

@@ -1,6 +1,7 @@
 """How programs talk to the terminal, and how they end."""
 
 import sys
+import warnings
 
 import tensorflow as tf
 import tqdm
@@ -8,6 +9,8 @@ from absl import app
 from absl import logging
 
 from eagleeye_tf import errors
+
+_SHOW_WARNING = warnings.showwarning
 
 
 def say(text):
@@ -47,7 +50,16 @@ def run(main):
             _fail("Interrupted. The same command goes on from here.", 130)
 
     logging.set_verbosity(logging.ERROR)
+    warnings.showwarning = _warn
     app.run(guarded)
+
+
+def _warn(message, category, *place, **options):
+    """One line for what users can mend; where it arose does not help them."""
+    if issubclass(category, errors.PlausibilityWarning):
+        tqdm.tqdm.write(f"warning: {message}", file=sys.stderr)
+    else:
+        _SHOW_WARNING(message, category, *place, **options)
 
 
 def _fail(message, code):

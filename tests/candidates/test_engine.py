@@ -166,13 +166,13 @@ def test_continued_search_scores_nothing_twice(
     with pytest.raises(KeyboardInterrupt):
         ee.search(model, images, examples, SETTINGS, path, on_evaluation=stop)
     evaluated = set()
-    count = evaluator.Evaluator.count
+    calibrate = evaluator.Evaluator.calibrate
 
     def noted(self, trials, *arguments, **options):
         evaluated.update(trial.strategy for trial in trials)
-        return count(self, trials, *arguments, **options)
+        return calibrate(self, trials, *arguments, **options)
 
-    monkeypatch.setattr(evaluator.Evaluator, "count", noted)
+    monkeypatch.setattr(evaluator.Evaluator, "calibrate", noted)
     continued = ee.search(model, images, examples, SETTINGS, path)
     assert len(evaluated) == 1  # Three were logged when it was stopped.
     assert scores(continued) == scores(whole)

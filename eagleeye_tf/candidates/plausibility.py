@@ -1,0 +1,51 @@
+"""Whether a network knows more than a guess before many are made of it."""
+
+import math
+import warnings
+
+import numpy as np
+
+from eagleeye_tf import errors
+from eagleeye_tf.pruning.strategy import PruningStrategy
+
+# Enough to tell a guess from an answer, few beside one candidate's images.
+_IMAGES = 256
+
+
+def check(evaluator, images, labels, batch_size):
+    """Warns if the whole network has no more images right than a guess.
+
+    That is what a network gives that is not trained, was trained on other
+    classes or another order of them, or expects images of another range; no
+    candidate of it can be better.
+
+    Args:
+        evaluator: an `evaluator.Evaluator` of this machine.
+        images: array (examples, …), its sub-validation images.
+        labels: int array (examples,).
+        batch_size: examples per batch.
+
+    Warns:
+        PlausibilityWarning: if the correct answers to the first 256 images
+            are within two standard deviations of the answers that naming
+            the commonest class would have right.
+    """
+    seen = min(len(labels), math.ceil(_IMAGES / batch_size) * batch_size)
+    trial = evaluator.start(
+        PruningStrategy.of(evaluator.pruner.graph.groups, 0.0)
+    )
+    (correct,) = evaluator.count([trial], 0, seen, adapted=False)
+    evaluator.rest(trial)
+    share = np.bincount(labels).max() / len(labels)
+    if correct > seen * share + 2 * math.sqrt(seen * share * (1 - share)):
+        return
+    first = images[:seen]
+    warnings.warn(
+        f"Before pruning, the network has {correct} of {seen} sub-validation "
+        f"images right, no more than a guess ({share:.1%} are of the commonest "
+        "class), so scores will tell nothing. Is it trained, for these classes "
+        f"in this order, and for images from {first.min():g} to "
+        f"{first.max():g}, as it is given?",
+        errors.PlausibilityWarning,
+        stacklevel=3,
+    )

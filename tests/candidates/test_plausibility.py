@@ -1,0 +1,72 @@
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+import toys
+
+import eagleeye_tf as ee
+from eagleeye_tf import errors
+
+SETTINGS = ee.SearchSettings(
+    macs=0.5, tolerance=0.2, num_candidates=2, batch_size=16, evaluation="full"
+)
+CLASSES = 3
+
+
+@pytest.fixture(scope="module")
+def known():
+    """A network, and 90 images of which it has all right, by class."""
+    model = toys.chain(channels=(16, 16), classes=CLASSES)
+    toys.scramble(model)
+    images = toys.images(model, count=600)
+    bias = model.layers[-1].bias
+    bias.assign(bias - toys.outputs(model, images).mean(0))
+    answers = toys.outputs(model, images).argmax(1)
+    chosen = [np.flatnonzero(answers == c)[:30] for c in range(CLASSES)]
+    assert [len(x) for x in chosen] == [30] * CLASSES
+    chosen = np.concatenate(chosen)
+    return model, images[chosen], answers[chosen]
+
+
+def search(model, images, labels, settings=SETTINGS):
+    return ee.search(
+        model, images[:40], (images, labels), settings, verbose=False
+    )
+
+
+def test_a_trained_network_is_searched_without_a_word(known):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", errors.PlausibilityWarning)
+        search(*known)
+
+
+def test_other_classes_are_told(known):
+    model, images, labels = known
+    told = r"has 0 of 90 .* a guess \(33.3% .* images from -?\d.* to \d"
+    with pytest.warns(errors.PlausibilityWarning, match=told):
+        search(model, images, (labels + 1) % CLASSES)
+
+
+@pytest.mark.parametrize("right, is_guess", [(12, True), (13, False)])
+def test_a_guess_has_a_third_and_two_standard_deviations(
+    known, right, is_guess
+):
+    """Of 90, 30 + 2 * sqrt(90 * 1/3 * 2/3) = 38.94, that is 13 of a class."""
+    model, images, labels = known
+    is_right = np.arange(90) % 30 < right
+    labels = np.where(is_right, labels, (labels + 1) % CLASSES)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        search(model, images, labels)
+    told = [x for x in caught if x.category is errors.PlausibilityWarning]
+    assert len(told) == is_guess
+
+
+def test_only_so_many_images_are_looked_at(known):
+    """The first are of one class, which all images are not."""
+    model, images, labels = known
+    many = np.repeat(np.arange(90), 10)
+    settings = dataclasses.replace(SETTINGS, batch_size=100)
+    with pytest.warns(errors.PlausibilityWarning, match="0 of 300 "):
+        search(model, images[many], ((labels + 1) % CLASSES)[many], settings)
