@@ -172,13 +172,13 @@ def _importance():
     module, colon, name = _IMPORTANCE.value.partition(":")
     if not colon:
         return module
-    functions = vars(common.user_module(_IMPORTANCE, module))
-    if name not in functions:
+    function = getattr(common.user_module(_IMPORTANCE, module), name, None)
+    if function is None:
         raise errors.InputError(
             f"--importance: {module!r} has no {name!r}. Received: "
             f"{_IMPORTANCE.value!r}."
         )
-    return functions[name]
+    return function
 
 
 def search(job):
