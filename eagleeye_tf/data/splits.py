@@ -57,6 +57,15 @@ class Data:
         """Number of classes."""
         return len(self.class_names)
 
+    def with_all_for_training(self):
+        """The same, whose training examples are all there are.
+
+        For when nothing is to be chosen by those of calibration and
+        sub-validation any more.
+        """
+        train = dataclasses.replace(self.train, start=self.sub_validation.start)
+        return dataclasses.replace(self, train=train)
+
     def arrays(self, examples):
         """Un-augmented `(uint8 images, int64 labels)` as NumPy arrays.
 

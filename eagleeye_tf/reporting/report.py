@@ -136,7 +136,8 @@ def _finetuning(records, figures):
             (
                 f"{winner['rank']}{best}",
                 f"{candidate.score:.2%}",
-                f"{winner['correct'] / winner['total']:.2%}",
+                f"{winner['correct'] / winner['total']:.2%}"
+                f"{'' if winner['held_out'] else ' (trained on)'}",
                 str(len(winner["epochs"])),
                 f"{winner['settings']['learning_rate']:g}",
             )

@@ -216,6 +216,7 @@ class Job:
             "augmentation": self.data.augmentation,
             "batch_size": self.batch_size,
             "seed": self.seed,
+            "training_images": self.data.train.size,
             **self.split(),
         }
 

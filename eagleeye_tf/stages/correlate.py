@@ -43,6 +43,11 @@ class FineTunedLog(json_log.RecordLog):
 
 def main():
     job = common.open_job()
+    if finetune.ALL_TRAINING_IMAGES.value:
+        raise errors.InputError(
+            "A correlation study counts answers on sub-validation images "
+            "while it fine-tunes: leave out --all_training_images."
+        )
     settings = search.search_settings()
     training = finetune.training_settings(job)
     k = _phi_k(settings)

@@ -72,11 +72,19 @@ _RECALIBRATE = flags.DEFINE_bool(
     "Re-estimate BN statistics once more after fine-tuning, and keep those "
     "that do better on the sub-validation set.",
 )
+ALL_TRAINING_IMAGES = flags.DEFINE_bool(
+    "all_training_images",
+    False,
+    "Fine-tune on the calibration and sub-validation images, too: nothing is "
+    "chosen by them after the search. Goes with --num_winners=1.",
+)
 
 
 def finetune(job):
     """Fine-tunes the winners; returns what `finetune/result.json` holds."""
     model, found = _searched(job)
+    if ALL_TRAINING_IMAGES.value:
+        job = dataclasses.replace(job, data=job.data.with_all_for_training())
     settings = training_settings(job)
     # Those of the search: measured again, they might differ in a rounding.
     pruner = rebuild.Pruner(
@@ -121,7 +129,12 @@ def _winners(found):
 
 
 def training_settings(job):
-    """The `TrainingSettings` of fine-tuning that the flags describe."""
+    """The `TrainingSettings` of fine-tuning that the flags describe.
+
+    Raises:
+        InputError: for flags that exclude each other.
+    """
+    _require_images_to_choose_by()
     return schedules.TrainingSettings(
         epochs=_EPOCHS.value,
         learning_rate=_LEARNING_RATE.value,
@@ -131,6 +144,22 @@ def training_settings(job):
         distillation_temperature=_DISTILLATION_TEMPERATURE.value,
         **fitting.shared_settings(job),
     )
+
+
+def _require_images_to_choose_by():
+    if not ALL_TRAINING_IMAGES.value:
+        return
+    for flag, choice in (
+        (_NUM_WINNERS, "the best of several winners"),
+        (_RECALIBRATE, "the better statistics"),
+    ):
+        if flag.value != flag.default:
+            raise errors.InputError(
+                f"--{flag.name} chooses {choice} by images that fine-tuning "
+                "has not seen, and --all_training_images leaves none. "
+                f"Received: both, with --{flag.name}={flag.value}; leave one "
+                "out."
+            )
 
 
 def _searched(job):
@@ -193,13 +222,15 @@ def _finetune_one(job, pruner, candidate, rank, settings):
         "correct": last.correct,
         "total": last.total,
         "candidate": candidate.to_json(),
+        "held_out": not ALL_TRAINING_IMAGES.value,
         "settings": dataclasses.asdict(settings),
         "epochs": [dataclasses.asdict(epoch) for epoch in epochs],
     }
     job.write_json(directory / "result.json", result)
     console.say(
         f"Winner {rank}: score {candidate.score:.2%}, after fine-tuning "
-        f"{last.correct / last.total:.2%} on sub-validation."
+        f"{last.correct / last.total:.2%} on sub-validation"
+        f"{'' if result['held_out'] else ', which it was trained on'}."
     )
     return result
 

@@ -42,6 +42,15 @@ def test_one_epoch_sees_full_batches_of_training_images_once(data):
     assert set(seen) <= set(numbers(data.batches(data.train, 7)))
 
 
+def test_all_training_examples_train_and_tests_do_not(data):
+    whole = data.with_all_for_training()
+    seen = numbers(whole.training_batches(8, seed=0, epoch=0))
+    parts = data.train, data.calibration, data.sub_validation
+    expected = [n for part in parts for n in numbers(data.batches(part, 7))]
+    assert sorted(seen) == sorted(expected)
+    assert whole.test == data.test
+
+
 def test_epochs_are_shuffled_and_repeatable(data):
     def epoch(seed, number):
         return numbers(data.training_batches(8, seed, number))

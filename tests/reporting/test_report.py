@@ -57,6 +57,7 @@ def winner(rank, correct):
         "correct": correct,
         "total": 200,
         "candidate": CANDIDATES[rank - 1],
+        "held_out": rank == 2,
         "settings": {"learning_rate": 0.01},
         "epochs": [{}] * 5,
     }
@@ -182,6 +183,8 @@ def test_finetuning_marks_the_best():
     assert rows_with(text, "2 (best)") == [
         ["2 (best)", "50.50%", "95.00%", "5", "0.01"]
     ]
+    assert "90.00% (trained on)" in text
+    assert "95.00% (trained on)" not in text
     assert "python -m eagleeye_tf --seed=0" in text
     assert "1.5e-06" in text
 

@@ -1,3 +1,4 @@
+import json
 import types
 
 import numpy as np
@@ -7,7 +8,9 @@ import toys
 import eagleeye_tf as ee
 from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.stages import common
+from eagleeye_tf.stages import correlate
 from eagleeye_tf.stages import finetune
+from eagleeye_tf.stages import search
 from eagleeye_tf.training import loop
 
 
@@ -131,3 +134,38 @@ def test_winners_have_seen_all_images(set_flags, winners, seen, told):
     else:
         with pytest.raises(ee.InputError, match=told):
             finetune._winners(found)
+
+
+@pytest.mark.parametrize("other", [{"num_winners": 2}, {"recalibrate": True}])
+def test_nothing_is_chosen_by_images_that_were_trained_on(set_flags, other):
+    set_flags(all_training_images=True, **other)
+    with pytest.raises(ee.InputError, match=f"--{next(iter(other))} chooses"):
+        finetune.training_settings(common.open_job())
+
+
+def test_no_correlation_by_images_that_were_trained_on(set_flags):
+    set_flags(all_training_images=True)
+    with pytest.raises(ee.InputError, match="leave out --all_training_images"):
+        correlate.main()
+
+
+def test_all_training_images_are_tuned_on_when_asked(set_flags, tmp_path):
+    path = tmp_path / "model.keras"
+    model = toys.chain(classes=10)
+    toys.scramble(model)
+    model.save(path)
+    set_flags(
+        model=str(path),
+        all_training_images=True,
+        num_candidates=2,
+        tolerance=0.2,
+        epochs=1,
+    )
+    job = common.open_job()
+    search.search(job)
+    (winner,) = finetune.finetune(job)["winners"]
+    folder = finetune.best_path(job, {"winners": [winner], "best": 1}).parent
+    settings = json.loads((folder / "settings.json").read_text())
+    assert settings["training_images"] == 1797 - 359
+    assert not winner["held_out"]
+    assert winner["total"] == 64
