@@ -2,7 +2,7 @@
 
 All candidates see the same images in the same batches. An evaluation can stop
 early and go on later: BN statistics of the first images are kept and added to,
-and images that were scored are not scored again. With several devices, each
+and images are scored once with the same statistics. With several devices, each
 computes a candidate of its own, so a score does not depend on how many there
 are.
 """
@@ -123,7 +123,7 @@ class Evaluator(abc.ABC):
         """`advance` for at most `width` trials; list of `Answers`."""
         clock = time.monotonic()
         *before, end = rungs
-        start = before[-1].sub_validation if before else 0
+        start = end.known_after(before[-1] if before else None)
         inherited = [None] * len(heat)
         if vanilla:
             inherited = self.count(heat, 0, end.sub_validation, adapted=False)

@@ -30,7 +30,7 @@ class Candidate:
         correct: adaptive-BN evaluation, correct answers.
         vanilla_correct: vanilla evaluation, correct answers; None unless it
             came to the last rung of the race.
-        total: sub-validation images seen; 0 on a rung without any.
+        total: sub-validation images scored.
         seconds: time it took to evaluate, all rungs together.
     """
 
@@ -54,8 +54,9 @@ class Candidate:
 
     @property
     def known_score(self):
-        """The score, or, without sub-validation images, the interim one."""
-        return self.interim_score if self.score is None else self.score
+        """The score on the last rung of the race, the interim one before."""
+        is_last = self.vanilla_correct is not None
+        return self.score if is_last else self.interim_score
 
     @property
     def vanilla_score(self):

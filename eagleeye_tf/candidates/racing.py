@@ -1,9 +1,9 @@
 """Which candidates are worth how many images: a race in rungs.
 
-The calibration pass sees labelled images anyway, so its own accuracy is a
-first score that costs nothing more. The better part goes on to more images,
-and so forth (successive halving: Jamieson and Talwalkar 2016); those who reach
-the last rung have seen exactly what a full evaluation shows to all.
+All are scored on a few images with BN statistics of a few. The better part
+goes on to more images, and so forth (successive halving: Jamieson and
+Talwalkar 2016); those who reach the last rung get what a full evaluation gives
+to all: statistics of the whole calibration set, and all sub-validation images.
 """
 
 import dataclasses
@@ -11,7 +11,8 @@ import math
 
 from eagleeye_tf.candidates.log import Candidate
 
-_FIRST_IMAGES = 512
+_FIRST_CALIBRATION = 256
+_FIRST_SCORED = 512
 _SURVIVORS = 1 / 8, 1 / 4
 _FINALISTS = 6
 
@@ -35,6 +36,18 @@ class Rung:
         """As `Candidate.seen` of who stands on it."""
         return self.sub_validation, self.calibration
 
+    def known_after(self, before):
+        """Sub-validation images whose answers count that were given before.
+
+        With other BN statistics they are to be answered again.
+
+        Args:
+            before: the `Rung` before; None on the first.
+        """
+        if before is None or before.calibration != self.calibration:
+            return 0
+        return before.sub_validation
+
 
 def full(num_candidates, evaluator):
     """One rung: everybody sees everything, as in the paper."""
@@ -48,35 +61,42 @@ def full(num_candidates, evaluator):
 
 
 def race(num_candidates, evaluator, batch_size):
-    """Three rungs, or two if one batch holds the sub-validation set.
+    """Three rungs; fewer where there are few images or candidates.
 
     At least six candidates come to each.
 
-    The first: the accuracy of the calibration pass on 512 images. The second,
-    for an eighth: statistics from the whole calibration set, and a quarter of
-    the sub-validation set. The third, for a quarter of those: all of it.
+    The first: statistics of 256 calibration images and, with those, 512
+    sub-validation images, at most a quarter of them. The second, for an
+    eighth: twice as many, at least a quarter. The third, for a quarter of
+    those: statistics of the whole calibration set, and with them all
+    sub-validation images.
     """
     everything = full(num_candidates, evaluator)
     if num_candidates <= _FINALISTS or not evaluator.has_batch_norm:
         return everything
-    calibration = evaluator.calibration_size
-    part = _in_batches(evaluator.sub_validation_size / 4, batch_size)
     second = max(math.ceil(num_candidates * _SURVIVORS[0]), _FINALISTS)
     third = max(math.ceil(second * _SURVIVORS[1]), _FINALISTS)
-    rungs = [
-        first_rung(num_candidates, evaluator, batch_size),
-        Rung(second, calibration, part),
-        dataclasses.replace(everything[0], candidates=third),
-    ]
-    if part >= evaluator.sub_validation_size:  # The second shows all.
-        rungs[1:] = [dataclasses.replace(rungs[2], candidates=second)]
-    return rungs
+    first = first_rung(num_candidates, evaluator, batch_size)
+    size = evaluator.sub_validation_size
+    part = _in_batches(max(size / 4, 2 * first.sub_validation), batch_size)
+    if first.sub_validation >= size:
+        return everything
+    last = dataclasses.replace(everything[0], candidates=third)
+    if part >= size:  # The second would show all.
+        return [first, dataclasses.replace(last, candidates=second)]
+    return [first, Rung(second, first.calibration, part), last]
 
 
 def first_rung(num_candidates, evaluator, batch_size):
-    """The rung of the calibration pass's own accuracy."""
-    wanted = _in_batches(_FIRST_IMAGES, batch_size)
-    return Rung(num_candidates, min(wanted, evaluator.calibration_size), 0)
+    """The rung that sorts out most candidates."""
+    calibration = _in_batches(_FIRST_CALIBRATION, batch_size)
+    size = evaluator.sub_validation_size
+    scored = _in_batches(min(_FIRST_SCORED, size / 4), batch_size)
+    return Rung(
+        num_candidates,
+        min(calibration, evaluator.calibration_size),
+        min(scored, size),
+    )
 
 
 def images(rungs):
@@ -84,12 +104,13 @@ def images(rungs):
 
     Vanilla evaluation of who reaches the last rung included.
     """
-    calibration = scored = shown = 0
+    shown, before = 0, None
     for rung in rungs:
-        added = rung.calibration - calibration + rung.sub_validation - scored
-        shown += rung.candidates * added
-        calibration, scored = rung.calibration, rung.sub_validation
-    shown += rungs[-1].candidates * scored
+        calibrated = before.calibration if before else 0
+        added = rung.calibration - calibrated + rung.sub_validation
+        shown += rung.candidates * (added - rung.known_after(before))
+        before = rung
+    shown += rungs[-1].candidates * rungs[-1].sub_validation
     return shown / rungs[0].candidates
 
 
@@ -183,10 +204,11 @@ class Race:
         ]
         trials = [self._trials[p.index] for p in waiting]
         vanilla = number == len(self._rungs)
+        counts = number > 1 and rung.known_after(way[-2]) > 0
         for place, answers in self._evaluator.advance(trials, way, vanilla):
             proposal = waiting[place]
             known = self._last.get(proposal.index)
-            candidate = _candidate(proposal, rung, answers, known)
+            candidate = _candidate(proposal, rung, answers, known, counts)
             if self._log:
                 self._log.append(candidate)
             self._arrive(candidate)
@@ -226,8 +248,12 @@ def _best(proposals, last, count):
     return [p for p in proposals if p.index in chosen]
 
 
-def _candidate(proposal, rung, answers, before):
-    """A `Candidate` on a rung; `before` is what it was on the last one."""
+def _candidate(proposal, rung, answers, before, counts):
+    """A `Candidate` on a rung.
+
+    `before` is what it was on the last one, or None, and `counts` whether
+    what it answered there counts here.
+    """
     return Candidate(
         index=proposal.index,
         strategy=proposal.strategy,
@@ -238,7 +264,7 @@ def _candidate(proposal, rung, answers, before):
         calibration_correct=answers.calibration_correct
         + (before.calibration_correct if before else 0),
         calibration_total=rung.calibration,
-        correct=answers.correct + (before.correct if before else 0),
+        correct=answers.correct + (before.correct if counts else 0),
         vanilla_correct=answers.vanilla_correct,
         total=rung.sub_validation,
         seconds=round(answers.seconds + (before.seconds if before else 0), 3),

@@ -138,15 +138,12 @@ def in_words(evaluated, drawn, has_batch_norm):
     vanilla = [c.vanilla_score for c in finalists]
     text = f"{len(evaluated)} candidates out of {drawn:,} strategies drawn"
     if len(finalists) < len(evaluated):
-        first = [
-            c.calibration_correct / c.calibration_total
-            for c in evaluated
-            if c.total == 0
-        ]
+        least = min(c.seen for c in evaluated)
+        first = [c.interim_score for c in evaluated if c.seen == least]
         text += (
             f"; {len(finalists)} came to the last rung. Those left behind on "
-            f"the first had {statistics.fmean(first):.2%} of its calibration "
-            f"images right, the best of them {max(first):.2%}"
+            f"the first had {statistics.fmean(first):.2%} of its "
+            f"{sum(least):,} images right, the best of them {max(first):.2%}"
         )
     kind = "adaptive-BN" if has_batch_norm else "vanilla"
     return (

@@ -141,7 +141,7 @@ def _teller(told, bar):
 
     def on_evaluation(candidate):
         scores = {"first_rung_score": candidate.interim_score}
-        if candidate.total:
+        if candidate.vanilla_correct is not None:
             scores = {
                 "score": candidate.score,
                 "vanilla_score": candidate.vanilla_score,

@@ -127,15 +127,17 @@ def test_replicas_give_the_same_table(model, images, examples, two_replicas):
 
 @pytest.mark.parametrize("stop_after", [5, 14, 17])
 def test_a_race_killed_on_two_replicas_ends_as_on_one(
-    model, images, examples, tmp_path, two_replicas, stop_after
+    model, examples, tmp_path, two_replicas, stop_after
 ):
     """In the middle of a rung, or between two: 14 candidates, then 6, 6."""
     settings = dataclasses.replace(
         SETTINGS, evaluation="race", num_candidates=14
     )
-    calibration = images, toys.outputs(model, images).argmax(1)
+    pictures = toys.images(model, count=300)
+    calibration = pictures, toys.outputs(model, pictures).argmax(1)
     alone = ee.search(model, calibration, examples, settings)
-    assert sorted({c.total for c in alone.candidates}) == [0, 50]
+    seen = {c.seen for c in alone.candidates}
+    assert sorted(seen) == [(16, 256), (50, 300)]
     left = stop_after
 
     def stop(*_):
