@@ -114,7 +114,9 @@ def images(rungs):
     return shown / rungs[0].candidates
 
 
-def run(proposals, evaluator, rungs, log=None, on_evaluation=None):
+def run(
+    proposals, evaluator, rungs, log=None, on_evaluation=None, vanilla=True
+):
     """Lets candidates race that are all known at the start.
 
     Args:
@@ -123,11 +125,12 @@ def run(proposals, evaluator, rungs, log=None, on_evaluation=None):
         rungs: list of `Rung`.
         log: see `Race`.
         on_evaluation: see `Race`.
+        vanilla: see `Race`.
 
     Returns:
         List of all candidates, each as on its last rung; no order.
     """
-    race = Race(evaluator, rungs, log, on_evaluation)
+    race = Race(evaluator, rungs, log, on_evaluation, vanilla)
     race.enter(proposals)
     return race.finish()
 
@@ -142,10 +145,15 @@ class Race:
             for neither.
         on_evaluation: called with each `Candidate` as it reaches a rung, old
             ones of a continued search included.
+        vanilla: whether those who reach the last rung are evaluated with
+            inherited statistics, too.
     """
 
-    def __init__(self, evaluator, rungs, log=None, on_evaluation=None):
+    def __init__(
+        self, evaluator, rungs, log=None, on_evaluation=None, vanilla=True
+    ):
         self._evaluator = evaluator
+        self._vanilla = vanilla
         self._rungs = rungs
         self._log = log
         self._on_evaluation = on_evaluation or (lambda candidate: None)
@@ -203,7 +211,7 @@ class Race:
             p for p, known in zip(proposals, logged, strict=True) if not known
         ]
         trials = [self._trials[p.index] for p in waiting]
-        vanilla = number == len(self._rungs)
+        vanilla = self._vanilla and number == len(self._rungs)
         counts = number > 1 and rung.known_after(way[-2]) > 0
         for place, answers in self._evaluator.advance(trials, way, vanilla):
             proposal = waiting[place]

@@ -238,6 +238,7 @@ def _evaluate_all(bench, plain, rungs):
             everybody,
             rungs,
             lambda _: bar.update(),
+            vanilla=False,
         )
     waiting = [p for p in bench.proposals if p.index not in plain.records]
     bar = progress.bar(len(bench.proposals), "Plain", "candidate")

@@ -154,6 +154,19 @@ def test_the_best_go_on_and_see_everything_once(width):
     assert len(ledger.asked) == images == COUNT * racing.images(RUNGS)
 
 
+def test_without_vanilla_evaluation_scores_are_the_same():
+    ledger = Ledger()
+    found = by_index(racing.run(proposals(), ledger, RUNGS, vanilla=False))
+    assert not [x for x in ledger.asked if x[0] == "vanilla"]
+    for index, candidate in by_index(
+        racing.run(proposals(), Ledger(), RUNGS)
+    ).items():
+        expected = dataclasses.replace(candidate, vanilla_correct=None)
+        assert dataclasses.replace(found[index], seconds=0) == (
+            dataclasses.replace(expected, seconds=0)
+        )
+
+
 def test_statistics_of_who_stays_behind_are_freed():
     """Survivors keep theirs: they are not asked for images twice."""
     alive = weakref.WeakSet()
