@@ -7,7 +7,6 @@ were killed. Times are taken in one run, each way in turn with the others.
 """
 
 import dataclasses
-import statistics
 import time
 
 from absl import flags
@@ -69,7 +68,7 @@ class Plain:
     Attributes:
         index: of the candidate.
         correct: correct answers.
-        seconds: that it took.
+        seconds: that it took, beside whatever else the machine had to do.
     """
 
     index: int
@@ -139,11 +138,9 @@ def main():
     ):
         found = benchmark_timing.whole_race(bench, folder)
         _evaluate_all(bench, plain, rungs)
-        records = [plain.records[p.index] for p in bench.proposals]
-        correct = {record.index: record.correct for record in records}
-        found["seconds_plain_of_all"] = statistics.median(
-            record.seconds for record in records
-        )
+        correct = {
+            p.index: plain.records[p.index].correct for p in bench.proposals
+        }
         found |= benchmark_judging.agreement(bench, correct, rungs)
         found |= benchmark_judging.halves(bench, correct, rungs, _SUBSETS.value)
         winners = benchmark_judging.winners(bench, correct, rungs)
