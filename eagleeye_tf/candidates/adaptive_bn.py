@@ -34,6 +34,9 @@ class Moments:
     mean: np.ndarray | float = 0.0
     variance: np.ndarray | float = 0.0
 
+    # Those of some images are an estimate of those of all.
+    exact = True
+
     def add(self, count, mean, variance):
         """Adds `count` examples of which mean and variance are known."""
         if count == 0:
@@ -63,6 +66,9 @@ class MovingAverage:
     mean: np.ndarray | float = 0.0
     variance: np.ndarray | float = 1.0
     count: int = 0
+
+    # Much of (0, 1) is left after a few batches.
+    exact = False
 
     def add(self, count, mean, variance):
         """Moves the average towards mean and variance of one batch."""

@@ -72,8 +72,7 @@ class SearchResult:
     @property
     def finalists(self):
         """The candidates that have seen all images, best first."""
-        most = self.candidates[0].seen
-        return tuple(c for c in self.candidates if c.seen == most)
+        return tuple(c for c in self.candidates if c.finalist)
 
     @property
     def best(self):
@@ -302,7 +301,7 @@ def _confirmed(result, latencies, settings):
     """The result with its finalists in the order that their latency gives."""
     met, missed, measured = latencies.confirm(result.finalists, settings)
     left = [c for c in result.candidates if c.index not in measured]
-    finalists = [c for c in left if c.seen == result.best.seen]
+    finalists = [c for c in left if c.finalist]
     return dataclasses.replace(
         result,
         candidates=(*met, *finalists, *missed, *left[len(finalists) :]),

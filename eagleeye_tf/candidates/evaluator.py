@@ -67,6 +67,8 @@ class Evaluator(abc.ABC):
         has_batch_norm: whether there is anything to adapt.
         calibration_size: number of calibration images.
         sub_validation_size: number of sub-validation images.
+        exact: whether statistics of some calibration images estimate those of
+            all, as a moving average's do not.
         traces: how often TensorFlow traced a network so far.
 
     Raises:
@@ -91,6 +93,7 @@ class Evaluator(abc.ABC):
         )
         self.calibration_size = len(calibration[1])
         self.sub_validation_size = len(sub_validation[1])
+        self.exact = new_moments().exact
         self.traces = 0
         self._calibration = calibration
         self._sub_validation = sub_validation
@@ -123,7 +126,7 @@ class Evaluator(abc.ABC):
         """`advance` for at most `width` trials; list of `Answers`."""
         clock = time.monotonic()
         *before, end = rungs
-        start = end.known_after(before[-1] if before else None)
+        start = end.already_scored(before[-1] if before else None)
         inherited = [None] * len(heat)
         if vanilla:
             inherited = self.count(heat, 0, end.sub_validation, adapted=False)

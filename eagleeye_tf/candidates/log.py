@@ -10,7 +10,7 @@ import dataclasses
 from eagleeye_tf.candidates import json_log
 from eagleeye_tf.pruning.strategy import PruningStrategy
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +24,15 @@ class Candidate:
         macs: multiply-accumulates of one example.
         params: number of weights.
         activation_memory: see `cost.Cost`.
+        finalist: whether it came to the last rung of the race, where everybody
+            has statistics of all calibration images, and has scored all
+            sub-validation images.
         calibration_correct: correct answers of the calibration pass itself,
             with the statistics of each batch.
         calibration_total: calibration images seen.
         correct: adaptive-BN evaluation, correct answers.
         vanilla_correct: vanilla evaluation, correct answers; None unless it
-            came to the last rung of the race.
+            was asked for, and is a finalist.
         total: sub-validation images scored.
         seconds: time it took to evaluate, all rungs together.
     """
@@ -40,6 +43,7 @@ class Candidate:
     macs: int
     params: int
     activation_memory: int
+    finalist: bool
     calibration_correct: int
     calibration_total: int
     correct: int
@@ -49,14 +53,13 @@ class Candidate:
 
     @property
     def score(self):
-        """Adaptive-BN score in [0, 1]; None without sub-validation images."""
-        return self.correct / self.total if self.total else None
+        """Adaptive-BN score in [0, 1], of a finalist; None of others."""
+        return self.correct / self.total if self.finalist else None
 
     @property
     def known_score(self):
-        """The score on the last rung of the race, the interim one before."""
-        is_last = self.vanilla_correct is not None
-        return self.score if is_last else self.interim_score
+        """The score of a finalist, the interim one of others."""
+        return self.score if self.finalist else self.interim_score
 
     @property
     def vanilla_score(self):
@@ -74,7 +77,8 @@ class Candidate:
     def interim_score(self):
         """Share of correct answers among all images seen, in [0, 1].
 
-        With what a race decides before its last rung.
+        Those of the calibration pass included. With what a race decides
+        before its last rung.
         """
         seen = self.calibration_total + self.total
         return (self.calibration_correct + self.correct) / max(seen, 1)

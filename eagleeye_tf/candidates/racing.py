@@ -8,6 +8,7 @@ to all: statistics of the whole calibration set, and all sub-validation images.
 
 import dataclasses
 import math
+import types
 
 from eagleeye_tf.candidates.log import Candidate
 
@@ -36,10 +37,10 @@ class Rung:
         """As `Candidate.seen` of who stands on it."""
         return self.sub_validation, self.calibration
 
-    def known_after(self, before):
-        """Sub-validation images whose answers count that were given before.
+    def already_scored(self, before):
+        """Sub-validation images whose answers are kept from the rung before.
 
-        With other BN statistics they are to be answered again.
+        With other BN statistics they are answered again.
 
         Args:
             before: the `Rung` before; None on the first.
@@ -65,38 +66,42 @@ def race(num_candidates, evaluator, batch_size):
 
     At least six candidates come to each.
 
-    The first: statistics of 256 calibration images and, with those, 512
-    sub-validation images, at most a quarter of them. The second, for an
-    eighth: twice as many, at least a quarter. The third, for a quarter of
+    The first: statistics of 256 calibration images, in whole batches, and with
+    those 512 sub-validation images, at most a quarter of them. The second, for
+    an eighth: twice as many, at least a quarter. The third, for a quarter of
     those: statistics of the whole calibration set, and with them all
-    sub-validation images.
+    sub-validation images. Before the third, answers of the calibration pass
+    count, too.
     """
     everything = full(num_candidates, evaluator)
     if num_candidates <= _FINALISTS or not evaluator.has_batch_norm:
         return everything
-    second = max(math.ceil(num_candidates * _SURVIVORS[0]), _FINALISTS)
-    third = max(math.ceil(second * _SURVIVORS[1]), _FINALISTS)
     first = first_rung(num_candidates, evaluator, batch_size)
     size = evaluator.sub_validation_size
-    part = _in_batches(max(size / 4, 2 * first.sub_validation), batch_size)
-    if first.sub_validation >= size:
+    if first.seen == everything[0].seen:
         return everything
+    some = max(math.ceil(size / 4), 2 * first.sub_validation)
+    second = max(math.ceil(num_candidates * _SURVIVORS[0]), _FINALISTS)
+    third = max(math.ceil(second * _SURVIVORS[1]), _FINALISTS)
     last = dataclasses.replace(everything[0], candidates=third)
-    if part >= size:  # The second would show all.
-        return [first, dataclasses.replace(last, candidates=second)]
-    return [first, Rung(second, first.calibration, part), last]
+    if third == second or some >= size:  # The second would decide nothing.
+        return [first, last]
+    return [first, Rung(second, first.calibration, some), last]
 
 
 def first_rung(num_candidates, evaluator, batch_size):
-    """The rung that sorts out most candidates."""
-    calibration = _in_batches(_FIRST_CALIBRATION, batch_size)
-    size = evaluator.sub_validation_size
-    scored = _in_batches(min(_FIRST_SCORED, size / 4), batch_size)
-    return Rung(
-        num_candidates,
-        min(calibration, evaluator.calibration_size),
-        min(scored, size),
-    )
+    """The rung that sorts out most candidates.
+
+    What a calibration batch holds decides its statistics, so the last rung can
+    only add whole ones. Statistics that a few batches do not tell are those of
+    the whole set.
+    """
+    calibration = evaluator.calibration_size
+    if evaluator.exact:
+        batches = math.ceil(_FIRST_CALIBRATION / batch_size)
+        calibration = min(batches * batch_size, calibration)
+    a_quarter = math.ceil(evaluator.sub_validation_size / 4)
+    return Rung(num_candidates, calibration, min(_FIRST_SCORED, a_quarter))
 
 
 def images(rungs):
@@ -108,7 +113,7 @@ def images(rungs):
     for rung in rungs:
         calibrated = before.calibration if before else 0
         added = rung.calibration - calibrated + rung.sub_validation
-        shown += rung.candidates * (added - rung.known_after(before))
+        shown += rung.candidates * (added - rung.already_scored(before))
         before = rung
     shown += rungs[-1].candidates * rungs[-1].sub_validation
     return shown / rungs[0].candidates
@@ -211,12 +216,17 @@ class Race:
             p for p, known in zip(proposals, logged, strict=True) if not known
         ]
         trials = [self._trials[p.index] for p in waiting]
-        vanilla = self._vanilla and number == len(self._rungs)
-        counts = number > 1 and rung.known_after(way[-2]) > 0
+        is_last = number == len(self._rungs)
+        vanilla = is_last and self._vanilla
+        keeping = number > 1 and rung.already_scored(way[-2]) > 0
         for place, answers in self._evaluator.advance(trials, way, vanilla):
             proposal = waiting[place]
             known = self._last.get(proposal.index)
-            candidate = _candidate(proposal, rung, answers, known, counts)
+            candidate = Candidate(
+                **vars(proposal),
+                finalist=is_last,
+                **_counted(rung, answers, known, keeping),
+            )
             if self._log:
                 self._log.append(candidate)
             self._arrive(candidate)
@@ -256,29 +266,24 @@ def _best(proposals, last, count):
     return [p for p in proposals if p.index in chosen]
 
 
-def _candidate(proposal, rung, answers, before, counts):
-    """A `Candidate` on a rung.
+def _counted(rung, answers, before, keeping):
+    """What is counted of a candidate as it reaches a rung.
 
-    `before` is what it was on the last one, or None, and `counts` whether
-    what it answered there counts here.
+    Args:
+        rung: the `Rung`.
+        answers: `Answers` on the way there.
+        before: the `Candidate` on the rung before; None on the first.
+        keeping: whether the answers of then are still of use.
     """
-    return Candidate(
-        index=proposal.index,
-        strategy=proposal.strategy,
-        kept=proposal.kept,
-        macs=proposal.macs,
-        params=proposal.params,
-        activation_memory=proposal.activation_memory,
-        calibration_correct=answers.calibration_correct
-        + (before.calibration_correct if before else 0),
-        calibration_total=rung.calibration,
-        correct=answers.correct + (before.correct if counts else 0),
-        vanilla_correct=answers.vanilla_correct,
-        total=rung.sub_validation,
-        seconds=round(answers.seconds + (before.seconds if before else 0), 3),
+    old = before or types.SimpleNamespace(
+        calibration_correct=0, correct=0, seconds=0
     )
-
-
-def _in_batches(number, batch_size):
-    """The next multiple of the batch size."""
-    return math.ceil(number / batch_size) * batch_size
+    return {
+        "calibration_correct": answers.calibration_correct
+        + old.calibration_correct,
+        "calibration_total": rung.calibration,
+        "correct": answers.correct + (old.correct if keeping else 0),
+        "vanilla_correct": answers.vanilla_correct,
+        "total": rung.sub_validation,
+        "seconds": round(answers.seconds + old.seconds, 3),
+    }

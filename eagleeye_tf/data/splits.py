@@ -1,4 +1,4 @@
-"""Which examples serve which purpose; no example serves two."""
+"""Which examples serve which purpose; none serves two, unless asked for."""
 
 import contextlib
 import dataclasses

@@ -194,12 +194,11 @@ def candidates(stem, ranked, full_macs, has_batch_norm=True):
         full_macs: MACs of the whole network.
         has_batch_norm: whether there was anything to adapt.
     """
-    most = ranked[0].seen
     parts = {
         "left behind in the race, on fewer images": [
-            c for c in ranked if c.seen != most
+            c for c in ranked if not c.finalist
         ],
-        "scored on all images": [c for c in ranked if c.seen == most],
+        "scored on all images": [c for c in ranked if c.finalist],
         "winner": ranked[:1],
     }
     looks = [

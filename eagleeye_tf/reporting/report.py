@@ -106,7 +106,7 @@ def _training(records, _):
 def _search(records, figures):
     found = records["search"]
     ranked = [Candidate.from_json(c) for c in found["candidates"]]
-    finalists = [c for c in ranked if c.seen == ranked[0].seen]
+    finalists = [c for c in ranked if c.finalist]
     full, latency = Cost(**found["full"]), found["latency"]
     told = [tables.in_words(ranked, found["drawn"], found["has_batch_norm"])]
     if latency:
@@ -128,16 +128,16 @@ def _search(records, figures):
 
 def _finetuning(records, figures):
     finetuning = records["finetuning"]
-    rows = []
+    rows, trained_on = [], ""
     for winner in finetuning["winners"]:
+        trained_on = "" if winner.get("held_out", True) else " (trained on)"
         candidate = Candidate.from_json(winner["candidate"])
         best = " (best)" if winner["rank"] == finetuning["best"] else ""
         rows.append(
             (
                 f"{winner['rank']}{best}",
                 f"{candidate.score:.2%}",
-                f"{winner['correct'] / winner['total']:.2%}"
-                f"{'' if winner['held_out'] else ' (trained on)'}",
+                f"{winner['correct'] / winner['total']:.2%}{trained_on}",
                 str(len(winner["epochs"])),
                 f"{winner['settings']['learning_rate']:g}",
             )
@@ -154,7 +154,9 @@ def _finetuning(records, figures):
             rows,
         ),
         *_figure(
-            figures, "epochs", "Sub-validation accuracy after each epoch."
+            figures,
+            "epochs",
+            f"Sub-validation accuracy after each epoch{trained_on}.",
         ),
     ]
     if "search" in records:

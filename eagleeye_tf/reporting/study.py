@@ -20,7 +20,7 @@ LEAST = 3
 LABELS = {
     "vanilla": "vanilla score before fine-tuning",
     "adaptive BN": "adaptive-BN score before fine-tuning",
-    "first rung": "accuracy of the first calibration images",
+    "first rung": "accuracy on the first rung of a race",
     "after one epoch": "sub-validation accuracy after epoch 1",
     "parameters": "parameters left, millions",
     "MACs": "MACs left, millions",

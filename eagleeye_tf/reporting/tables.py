@@ -133,7 +133,7 @@ def in_words(evaluated, drawn, has_batch_norm):
         drawn: number of strategies drawn for them.
         has_batch_norm: whether there was anything to adapt.
     """
-    finalists = [c for c in evaluated if c.seen == evaluated[0].seen]
+    finalists = [c for c in evaluated if c.finalist]
     scores = [c.score for c in finalists]
     vanilla = [c.vanilla_score for c in finalists]
     text = f"{len(evaluated)} candidates out of {drawn:,} strategies drawn"

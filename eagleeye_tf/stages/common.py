@@ -216,7 +216,6 @@ class Job:
             "augmentation": self.data.augmentation,
             "batch_size": self.batch_size,
             "seed": self.seed,
-            "training_images": self.data.train.size,
             **self.split(),
         }
 

@@ -69,7 +69,7 @@ def main():
     }
     plan = study.Plan(
         candidates=[candidate.index for candidate in candidates],
-        rungs=[rung.seen for rung in rungs],
+        rungs=[rungs[0].seen, rungs[-1].seen],
         phi_k=k,
         settings={**_described(job), **identity},
     )
@@ -105,7 +105,8 @@ def _score(job, pruner, calibration, settings, log, told):
     """Scores all candidates on a race's first rung, then on all images.
 
     Returns:
-        (list of `sampling.Proposal`, the two rungs).
+        (list of `sampling.Proposal`, the two rungs, or the one where the
+        first shows everything).
     """
     data = job.data
     algorithm = engine.make_algorithm(pruner.graph, settings)
@@ -123,10 +124,10 @@ def _score(job, pruner, calibration, settings, log, told):
             "adapt, and nothing to compare with vanilla evaluation."
         )
     count = settings.num_candidates
-    rungs = [
-        racing.first_rung(count, evaluator, settings.batch_size),
-        *racing.full(count, evaluator),
-    ]
+    rungs = racing.full(count, evaluator)
+    first = racing.first_rung(count, evaluator, settings.batch_size)
+    if first.seen != rungs[0].seen:
+        rungs = [first, *rungs]
     proposals = algorithm.suggest(count)
     total = len(proposals) * len(rungs)
     bar = progress.bar(total, "Scoring", "evaluation")
@@ -141,7 +142,7 @@ def _teller(told, bar):
 
     def on_evaluation(candidate):
         scores = {"first_rung_score": candidate.interim_score}
-        if candidate.vanilla_correct is not None:
+        if candidate.finalist:
             scores = {
                 "score": candidate.score,
                 "vanilla_score": candidate.vanilla_score,

@@ -117,8 +117,7 @@ def _winners(found):
             f"Only {len(latency['winners'])} candidates were measured and meet "
             f"the budget in latency. Received: num_winners={count}; lower it."
         )
-    most = max(c["total"] for c in candidates)
-    finalists = sum(c["total"] == most for c in candidates)
+    finalists = sum(c["finalist"] for c in candidates)
     if count > finalists:
         raise errors.InputError(
             f"Only {finalists} candidates were scored on all sub-validation "
@@ -300,10 +299,13 @@ def identity(settings):
 
 
 def _ways():
-    return {
+    ways = {
         "from_scratch": _FROM_SCRATCH.value,
         "recalibrate": _RECALIBRATE.value,
     }
+    if ALL_TRAINING_IMAGES.value:
+        ways["all_training_images"] = True
+    return ways
 
 
 def _claim(directory, job, pruner, candidate, settings):

@@ -17,6 +17,7 @@ def candidate(index, correct=5):
         macs=1000,
         params=10,
         activation_memory=20,
+        finalist=True,
         calibration_correct=3,
         calibration_total=4,
         correct=correct,

@@ -24,6 +24,7 @@ class Ledger(evaluator.Evaluator):
     """
 
     has_batch_norm = True
+    exact = True
     calibration_size = 1200
     sub_validation_size = 2000
 
@@ -93,32 +94,35 @@ def by_index(candidates):
 
 def test_rungs_by_hand():
     assert racing.race(100, Ledger(), batch_size=128) == [
-        racing.Rung(100, 256, 512),
-        racing.Rung(13, 256, 1024),
+        racing.Rung(100, 256, 500),
+        racing.Rung(13, 256, 1000),
         racing.Rung(6, 1200, 2000),
     ]
     rungs = racing.race(1000, Ledger(), batch_size=128)
     assert [rung.candidates for rung in rungs] == [1000, 125, 32]
-    # At most a quarter on the first rung, but whole batches.
+    # Whole batches to calibrate on; at least a quarter on the second rung.
     many = Ledger()
     many.sub_validation_size = 20_000
     assert racing.race(100, many, batch_size=100)[:2] == [
-        racing.Rung(100, 300, 600),
+        racing.Rung(100, 300, 512),
         racing.Rung(13, 300, 5000),
     ]
+    # At most a quarter on the first; a second for the same six is none.
     few = Ledger()
-    few.calibration_size, few.sub_validation_size = 180, 360
+    few.calibration_size, few.sub_validation_size = 180, 358
     assert racing.race(20, few, batch_size=64) == [
-        racing.Rung(20, 180, 128),
-        racing.Rung(6, 180, 256),
-        racing.Rung(6, 180, 360),
+        racing.Rung(20, 180, 90),
+        racing.Rung(6, 180, 358),
     ]
-    # Two batches hold them all, or one.
-    assert racing.race(100, Ledger(), batch_size=1000) == [
-        racing.Rung(100, 1000, 1000),
-        racing.Rung(13, 1200, 2000),
+    few.sub_validation_size = 1
+    assert racing.race(20, few, 64) == racing.full(20, few)
+    # A moving average takes all of the calibration set.
+    moving = Ledger()
+    moving.exact = False
+    assert racing.race(100, moving, batch_size=128)[:2] == [
+        racing.Rung(100, 1200, 500),
+        racing.Rung(13, 1200, 1000),
     ]
-    assert racing.race(100, Ledger(), 2048) == racing.full(100, Ledger())
     # Few candidates need no race; without BN there is no calibration pass.
     assert racing.race(6, Ledger(), 128) == racing.full(6, Ledger())
     plain = Ledger()
@@ -168,7 +172,7 @@ def test_without_vanilla_evaluation_scores_are_the_same():
 
 
 def test_statistics_of_who_stays_behind_are_freed():
-    """Survivors keep theirs: they are not asked for images twice."""
+    """Survivors keep theirs: none is calibrated on an image twice."""
     alive = weakref.WeakSet()
     kept = []
 

@@ -46,7 +46,7 @@ def test_every_way_of_scoring_has_its_own_words(drawn):
     assert [axes.get_xlabel() for axes in grid] == [
         "vanilla score before fine-tuning",
         "adaptive-BN score before fine-tuning",
-        "accuracy of the first calibration images",
+        "accuracy on the first rung of a race",
         "sub-validation accuracy after epoch 1",
         "parameters left, millions",
         "MACs left, millions",
@@ -100,7 +100,19 @@ def test_both_distances_say_what_they_are(drawn):
 @pytest.mark.parametrize("has_batch_norm", [True, False])
 def test_candidates_say_how_they_were_scored(has_batch_norm, drawn):
     candidate = Candidate(
-        0, PruningStrategy((("a", 0.5),)), (4,), 50, 3, 7, 1, 2, 3, 3, 4, 1.0
+        0,
+        PruningStrategy((("a", 0.5),)),
+        (4,),
+        50,
+        3,
+        7,
+        True,
+        1,
+        2,
+        3,
+        3,
+        4,
+        1.0,
     )
     _, (axes,) = drawn("candidates", [candidate], 100, has_batch_norm)
     kind = "adaptive-BN" if has_batch_norm else "vanilla"

@@ -13,6 +13,7 @@ CANDIDATES = [
         "macs": 500,
         "params": 30,
         "activation_memory": 7,
+        "finalist": True,
         "calibration_correct": 90,
         "calibration_total": 100,
         "correct": 150,
@@ -27,6 +28,7 @@ CANDIDATES = [
         "macs": 520,
         "params": 28,
         "activation_memory": 7,
+        "finalist": True,
         "calibration_correct": 90,
         "calibration_total": 100,
         "correct": 101,
@@ -51,13 +53,13 @@ SEARCH = {
 }
 
 
-def winner(rank, correct):
+def winner(rank, correct, held_out=True):
     return {
         "rank": rank,
         "correct": correct,
         "total": 200,
         "candidate": CANDIDATES[rank - 1],
-        "held_out": rank == 2,
+        "held_out": held_out,
         "settings": {"learning_rate": 0.01},
         "epochs": [{}] * 5,
     }
@@ -183,10 +185,16 @@ def test_finetuning_marks_the_best():
     assert rows_with(text, "2 (best)") == [
         ["2 (best)", "50.50%", "95.00%", "5", "0.01"]
     ]
-    assert "90.00% (trained on)" in text
-    assert "95.00% (trained on)" not in text
+    assert "(trained on)" not in text
     assert "python -m eagleeye_tf --seed=0" in text
     assert "1.5e-06" in text
+
+
+def test_images_that_were_trained_on_are_told():
+    some = records()
+    some["finetuning"] = {"best": 1, "winners": [winner(1, 180, False)]}
+    text = document.to_markdown(report.build(some, {}), None)
+    assert rows_with(text, "1 (best)")[0][2] == "90.00% (trained on)"
 
 
 def test_exported_files():

@@ -18,7 +18,7 @@ def found(**more):
     )
     plan = study.Plan(
         candidates=list(range(more.get("planned", 5))),
-        rungs=[[0, 512], [2560, 1280]],
+        rungs=[[512, 256], [2560, 1280]],
         phi_k=2,
         settings={"training": {"schedule": more.get("schedule", "constant")}},
     )

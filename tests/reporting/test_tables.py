@@ -1,3 +1,4 @@
+import dataclasses
 import types
 
 from eagleeye_tf.candidates.log import Candidate
@@ -14,6 +15,7 @@ def candidate(correct, vanilla, macs):
         macs=macs,
         params=30,
         activation_memory=7,
+        finalist=True,
         calibration_correct=3,
         calibration_total=4,
         correct=correct,
@@ -24,6 +26,27 @@ def candidate(correct, vanilla, macs):
 
 
 RANKED = (candidate(150, 20, 500), candidate(101, 60, 250))
+
+
+def test_a_race_in_words():
+    behind = [
+        dataclasses.replace(
+            RANKED[0],
+            finalist=False,
+            calibration_correct=right,
+            calibration_total=40,
+            correct=45,
+            vanilla_correct=None,
+            total=60,
+        )
+        for right in (5, 30)
+    ]
+    further = dataclasses.replace(behind[0], total=120)
+    text = tables.in_words([*RANKED, further, *behind], 1234, True)
+    # (5 + 45) and (30 + 45) of 100; 150 and 101 of 200.
+    assert "5 candidates out of 1,234 strategies drawn; 2 came to" in text
+    assert "had 62.50% of its 100 images right, the best of them 75.00%" in text
+    assert "On 200 sub-validation images: adaptive-BN score mean 62.75%" in text
 
 
 def test_columns_line_up():

@@ -230,13 +230,9 @@ def test_times_by_hand(bench, tmp_path):
     # per image calibrated on, 0.5 s per image scored.
     full = 5 + 3 + 64 * 1.0 + (128 + 128) * 0.5
     same = 5 + 3 + 96 * 1.0 + 128 * 0.5
-    # All see 64 calibration images and 32 others; six 32 more, six the 64 left
-    # and, for vanilla evaluation, all 128.
-    rungs = (
-        16 * (5 + 3 + 64 + 32 * 0.5),
-        6 * (3 + 32 * 0.5),
-        6 * (3 + (64 + 128) * 0.5),
-    )
+    # All see 64 calibration images and 32 others; six the 96 left and, for
+    # vanilla evaluation, all 128.
+    rungs = 16 * (5 + 3 + 64 + 32 * 0.5), 6 * (3 + (96 + 128) * 0.5)
     race = sum(rungs) / 16
     # The median pace is 2.
     for name, seconds in (
@@ -250,16 +246,16 @@ def test_times_by_hand(bench, tmp_path):
             against = found[f"{name}_against_plain"]
             assert against == pytest.approx(1000 / seconds)
     shares = {
-        "cut": (16 * 3 + 6 * 3 + 6 * 3) / 16,
+        "cut": (16 * 3 + 6 * 3) / 16,
         "calibrate": 64,
-        "score": (16 * 32 + 6 * 32 + 6 * (64 + 128)) * 0.5 / 16,
+        "score": (16 * 32 + 6 * (96 + 128)) * 0.5 / 16,
         "other": 5,
     }
     for name, seconds in shares.items():
         assert found[f"share_{name}"] == pytest.approx(seconds / race)
     assert found["images_plain"] == 96 + 128
     assert found["images_full"] == 64 + 128 + 128
-    assert found["images_race"] == (16 * 96 + 6 * 32 + 6 * (64 + 128)) / 16
+    assert found["images_race"] == (16 * 96 + 6 * (96 + 128)) / 16
     assert not (tmp_path / "clocked.jsonl").exists()
 
 
@@ -271,12 +267,12 @@ def test_a_whole_race_by_hand(bench, tmp_path, monkeypatch):
     found = benchmark_timing.whole_race(bench, tmp_path)
     # Best on the first rung are the first, at pace 1, and five others at 1;
     # of those that are not, one has pace 9, one 2.
-    seconds = (14 + 9 + 2) * 88 + 6 * 19 + 6 * 99
+    seconds = (14 + 9 + 2) * 88 + 6 * (3 + 112)
     assert found["race_wall_seconds"] == seconds
     assert found["race_wall_seconds_per_candidate"] == seconds / 16
     assert found["memory_after_10_candidates_mb"] == 109
-    assert found["memory_after_race_mb"] == 100 + 16 + 6 + 6
-    assert found["memory_growth_mb"] == 128 - 109
+    assert found["memory_after_race_mb"] == 100 + 16 + 6
+    assert found["memory_growth_mb"] == 122 - 109
     assert found["peak_memory_mb"] == 999
 
 
@@ -310,7 +306,7 @@ def test_a_real_network(bench_flags, result, tmp_path):
         ]
         for name in ("plain", "rungs")
     }
-    assert (len(logs["plain"]), len(logs["rungs"])) == (14, 3 * 14)
+    assert (len(logs["plain"]), len(logs["rungs"])) == (14, 2 * 14)
     expected = {r["index"]: r["correct"] for r in logs["plain"]}
     scores = {
         r["index"]: r["correct"] for r in logs["rungs"] if r["total"] == 128

@@ -91,7 +91,7 @@ def test_logs_are_the_truth(
     lines = lines_of(folder / "scores.jsonl")
     assert len(lines) == 2 * 5  # A rung is logged once, killed or not.
     scores = {
-        r["index"]: r["correct"] / r["total"] for r in lines if r["total"]
+        r["index"]: r["correct"] / r["total"] for r in lines if r["finalist"]
     }
     assert set(ends) == set(scores) and len(ends) == 5
     assert len(lines_of(folder / "finetuned.jsonl")) == 5
@@ -247,7 +247,7 @@ def test_statistics_are_those_that_were_asked_for(
         )
         correlate.main()
         lines = lines_of(tmp_path / kind / "correlate" / "scores.jsonl")
-        scores[kind] = [r["correct"] for r in lines if r["total"]]
+        scores[kind] = [r["correct"] for r in lines if r["finalist"]]
     assert scores["exact"] != scores["moving_average"]
 
 

@@ -121,13 +121,13 @@ def test_teacher_and_recalibration_are_what_the_flags_say(set_flags):
 
 
 @pytest.mark.parametrize(
-    ("winners", "seen", "told"),
-    [(2, [64, 64, 0], None), (3, [64, 64, 0], "Only 2 candidates were scored")],
+    ("winners", "told"), [(2, None), (3, "Only 2 candidates were scored")]
 )
-def test_winners_have_seen_all_images(set_flags, winners, seen, told):
+def test_winners_have_seen_all_images(set_flags, winners, told):
     """Who stayed behind in the race has no score to be chosen by."""
     set_flags(num_winners=winners)
-    candidates = [{"index": i, "total": total} for i, total in enumerate(seen)]
+    finalists = True, True, False
+    candidates = [{"index": i, "finalist": f} for i, f in enumerate(finalists)]
     found = {"candidates": candidates, "latency": None}
     if told is None:
         assert finetune._winners(found) == candidates[:2]
@@ -149,7 +149,17 @@ def test_no_correlation_by_images_that_were_trained_on(set_flags):
         correlate.main()
 
 
-def test_all_training_images_are_tuned_on_when_asked(set_flags, tmp_path):
+def test_all_training_images_are_tuned_on_when_asked(
+    set_flags, tmp_path, monkeypatch
+):
+    sizes = []
+    fit = finetune.fitting.fit
+
+    def noted(model, job, *arguments, **options):
+        sizes.append(job.data.train.size)
+        return fit(model, job, *arguments, **options)
+
+    monkeypatch.setattr(finetune.fitting, "fit", noted)
     path = tmp_path / "model.keras"
     model = toys.chain(classes=10)
     toys.scramble(model)
@@ -166,6 +176,7 @@ def test_all_training_images_are_tuned_on_when_asked(set_flags, tmp_path):
     (winner,) = finetune.finetune(job)["winners"]
     folder = finetune.best_path(job, {"winners": [winner], "best": 1}).parent
     settings = json.loads((folder / "settings.json").read_text())
-    assert settings["training_images"] == 1797 - 359
+    assert settings["all_training_images"]
+    assert sizes == [1797 - 359]
     assert not winner["held_out"]
     assert winner["total"] == 64
