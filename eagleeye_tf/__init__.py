@@ -6,8 +6,7 @@
     smaller = ee.prune(model, 0.3)
     ee.adapt_batch_norm(smaller, images)
 
-Names are loaded when first used, so that `python -m eagleeye_tf.search
---help` need not wait for TensorFlow.
+Names are loaded when first used, so that importing the package is quick.
 """
 
 import importlib
@@ -38,6 +37,7 @@ _EXPORTS = {
     "Stopwatch": "eagleeye_tf.deployment.latency",
     "InputError": "eagleeye_tf.errors",
     "ExportError": "eagleeye_tf.errors",
+    "VerificationError": "eagleeye_tf.errors",
 }
 __all__ = sorted(_EXPORTS)
 

@@ -20,11 +20,21 @@ from eagleeye_tf.stages import export
 from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import fitting
 from eagleeye_tf.stages import latency
+from eagleeye_tf.stages import machines
 from eagleeye_tf.stages import report
 from eagleeye_tf.stages import search
 from eagleeye_tf.stages import train
 
-for _module in (common, fitting, train, search, latency, finetune, export):
+for _module in (
+    common,
+    fitting,
+    train,
+    search,
+    machines,
+    latency,
+    finetune,
+    export,
+):
     flags.adopt_module_key_flags(_module)
 
 

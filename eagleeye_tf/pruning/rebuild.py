@@ -110,6 +110,7 @@ def prune(model, ratios, importance="l1", round_to=1, examples=None):
         InputError: for a subclassed model, a ratio outside [0, 1), an
             unknown group or importance, or a layer that does not come back
             from its own config.
+        VerificationError: if what a layer's rule makes of it cannot be built.
     """
     pruner = Pruner(model, importance, round_to, examples=examples)
     return pruner.prune(ratios)

@@ -124,10 +124,11 @@ def train_together(main):
 def _members(described):
     """(addresses of all that train together, which of them this is).
 
-    A chief, as TF users know it, is the first of them.
+    A chief in TF_CONFIG, as TF users know it, is the first of them. Nobody can
+    be the one that --cluster names for a search.
     """
     jobs = described["cluster"]
-    chiefs = jobs.get("chief") or []
+    chiefs = [] if _CLUSTER.value else jobs.get("chief") or []
     if described["task"] == "chief" and len(chiefs) == 1:
         return [*chiefs, *jobs["worker"]], 0
     index, _ = worker_address()

@@ -308,6 +308,15 @@ def test_a_chief_trains_as_the_first_machine(set_flags, monkeypatch):
         assert found == (members, expected)
 
 
+def test_a_chief_of_searches_does_not_train(set_flags, tmp_path):
+    """Nobody can be it: `--task_index` counts workers."""
+    path = tmp_path / "cluster.json"
+    path.write_text('{"worker": ["a:1", "b:2"], "chief": ["c:3"]}')
+    set_flags(cluster=str(path), task_index=1)
+    found = machines._members(machines._described())
+    assert found == (["a:1", "b:2"], 1)
+
+
 def test_waiting_for_other_machines_ends_with_ctrl_c(tmp_path):
     cluster = tmp_path / "cluster.json"
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
