@@ -22,16 +22,15 @@ def agreement(bench, plain, rungs):
     expected = [plain[p.index] for p in bench.proposals]
     first, last = bench.race(count)[0], bench.race(count)[-1]
 
-    def logged(rung):
-        return [rungs.get(p.index, rung.seen) for p in bench.proposals]
-
-    def spearman(scores):
-        return correlation.spearman(list(scores), expected)
+    def spearman(rung):
+        logged = [rungs.get(p.index, rung.seen) for p in bench.proposals]
+        scores = [candidate.known_score for candidate in logged]
+        return correlation.spearman(scores, expected)
 
     return {
         "candidates": count,
-        "spearman_first_rung": spearman(c.interim_score for c in logged(first)),
-        "spearman_full": spearman(c.score for c in logged(last)),
+        "spearman_first_rung": spearman(first),
+        "spearman_full": spearman(last),
     }
 
 
