@@ -23,7 +23,7 @@ ALLOWED = {
     "candidates": {"pruning"},
     "models": set(),
     "data": set(),
-    "training": {"candidates"},
+    "training": {"candidates", "pruning"},
     "deployment": {"quiet"},
     "reporting": {"candidates", "pruning"},
     "stages": {

@@ -14,6 +14,7 @@ from eagleeye_tf import files
 from eagleeye_tf import outputs as outputs_lib
 from eagleeye_tf import replicas
 from eagleeye_tf.candidates import adaptive_bn
+from eagleeye_tf.training import quick_batch_norm
 from eagleeye_tf.training import schedules
 
 
@@ -284,7 +285,8 @@ def _train_step(model, optimizer, objective, settings, distribution, spec):
 
     @tf.function(input_signature=[spec])
     def step(batch):
-        losses = distribution.run(replica_step, args=batch)
+        with quick_batch_norm.in_use(model):
+            losses = distribution.run(replica_step, args=batch)
         return distribution.reduce(
             tf.distribute.ReduceOp.SUM, losses, axis=None
         )
