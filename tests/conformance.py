@@ -23,6 +23,7 @@ import eagleeye_tf as ee
 from eagleeye_tf.deployment import saved_model
 from eagleeye_tf.models import zoo
 from eagleeye_tf.pruning import rebuild
+from eagleeye_tf.pruning import verification
 from eagleeye_tf.pruning.channel_graph import ChannelGraph
 from eagleeye_tf.reporting import tables
 
@@ -86,7 +87,7 @@ def check(model, directory, ratio=0.3, serve=False):
     return Conformance(
         groups={group.name: group.size for group in graph.groups},
         left=smaller.count_params() / model.count_params(),
-        verification=ee.verify(model, ratio, inputs=inputs),
+        verification=verification.verify_pruner(pruner, ratio, inputs),
         loads=_loads(smaller, inputs, directory),
         serves=_serves(smaller, inputs[0], directory) if serve else None,
         frozen=_frozen(graph),

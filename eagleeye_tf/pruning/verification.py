@@ -88,8 +88,10 @@ def verify_pruner(pruner, ratios, inputs=None, seed=0):
         if not _is_finite(_compute(model, inputs)):  # Not made for images.
             inputs = _random_inputs(model, seed, scale=1 / 255)
     original = _compute(model, inputs)
-    copy = _compute(rebuild.whole(graph), inputs)
-    ignoring = _compute(_ignoring(graph, keep, seed), inputs)
+    whole = rebuild.whole(graph)
+    copy = _compute(whole, inputs)
+    _ignore(whole, graph, keep, seed)
+    ignoring = _compute(whole, inputs)
     if not (_is_finite(original) and _is_finite(ignoring)):
         raise errors.InputError(
             f"The outputs of {model.name!r} are not finite, so there is "
@@ -145,10 +147,9 @@ def _is_finite(computed):
     return all(np.isfinite(x).all() for x in computed.called)
 
 
-def _ignoring(graph, keep, seed):
-    """The whole network, with the removed channels ignored by all readers."""
+def _ignore(copy, graph, keep, seed):
+    """Makes all readers in a copy of the network ignore removed channels."""
     generator = np.random.default_rng(seed)
-    copy = rebuild.whole(graph)
     layers = dict(network.all_layers(copy))
     for path, record in graph.records.items():
         for name, weight in record.trace.weights.items():
@@ -163,7 +164,6 @@ def _ignoring(graph, keep, seed):
                 if axis != weight.made_by:
                     np.moveaxis(value, axis, 0)[~keep(labels)] = 0
             variable.assign(value)
-    return copy
 
 
 def _noise(values, generator):

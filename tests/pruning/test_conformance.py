@@ -18,7 +18,22 @@ def test_small_graphs(name, tmp_path):
     assert found.holds, found
 
 
-@pytest.mark.parametrize("name", list(conformance.FAMILIES))
+# Hundreds of layers, of kinds that the other families have, too.
+_LARGE = {
+    "EfficientNetV2B0",
+    "InceptionResNetV2",
+    "InceptionV3",
+    "NASNetMobile",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in _LARGE else ())
+        for name in conformance.FAMILIES
+    ],
+)
 def test_one_of_each_family(name, tmp_path):
     size = conformance.FAMILIES[name]
     model = zoo.build(name, (size, size, 3), 5)

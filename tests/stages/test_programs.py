@@ -271,9 +271,7 @@ def test_unknown_flag():
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    "program", ["train", "search", "finetune", "evaluate", "export"]
-)
+@pytest.mark.parametrize("program", ["search", "export"])
 def test_help_names_the_command_and_the_flags(program):
     done = run(f"eagleeye_tf.{program}", "--help")
     assert f"python -m eagleeye_tf.{program}" in done.stdout
