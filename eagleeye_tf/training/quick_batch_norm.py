@@ -1,11 +1,15 @@
-"""Trains Keras' BatchNormalization layers by an operation that is quicker."""
+"""Trains Keras' BatchNormalization layers by one operation of TensorFlow's.
+
+Keras composes them of moments and element-wise operations. Each of these, and
+each of their gradients, reads and writes the whole tensor: on a CPU that is
+four tenths of a training step of ResNet-56. In inference nothing is gained.
+"""
 
 import contextlib
 
 import keras
 import tensorflow as tf
 
-from eagleeye_tf.pruning import fused_batch_norm
 from eagleeye_tf.pruning import network
 
 
@@ -16,8 +20,9 @@ class _Fused(keras.layers.BatchNormalization):
         by_batch = training and self.trainable and mask is None
         if not by_batch:
             return super().call(inputs, training=training, mask=mask)
-        outputs, mean, variance = fused_batch_norm.by_batch(
-            tf.cast(inputs, tf.float32), self.gamma, self.beta, self.epsilon
+        x = tf.cast(inputs, tf.float32)
+        outputs, mean, variance = _normalize(
+            x, self.gamma, self.beta, self.epsilon
         )
         for average, value in (
             (self.moving_mean, mean),
@@ -59,3 +64,35 @@ def _fits(layer):
         and not layer.synchronized
         and not getattr(layer, "renorm", False)
     )
+
+
+def _normalize(x, gamma, beta, epsilon):
+    """Normalizes with the statistics of the batch itself.
+
+    Args:
+        x: float32 tensor (…, channels) of two dimensions or more, not empty.
+        gamma: scale (channels,), or None.
+        beta: offset (channels,), or None.
+        epsilon: added to the variance.
+
+    Returns:
+        (outputs, mean, variance); the variance, (channels,), is the mean
+        squared deviation, as Keras' own.
+    """
+    channels = tf.shape(x)[-1]
+    is_image = len(x.shape) == 4
+    image = x if is_image else tf.reshape(x, [-1, 1, 1, channels])
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=image,
+        scale=tf.ones(channels) if gamma is None else gamma,
+        offset=tf.zeros(channels) if beta is None else beta,
+        mean=tf.zeros(0),
+        variance=tf.zeros(0),
+        epsilon=epsilon,
+        is_training=True,
+    )
+    count = tf.cast(tf.size(x) // channels, tf.float32)
+    # TensorFlow gives the unbiased variance; of a single value, 0.
+    variance *= tf.maximum(count - 1, 1) / count
+    outputs = outputs if is_image else tf.reshape(outputs, tf.shape(x))
+    return tf.ensure_shape(outputs, x.shape), mean, variance
