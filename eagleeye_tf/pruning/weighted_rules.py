@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from eagleeye_tf.pruning import rule_base
+from eagleeye_tf.pruning.folding import Folding
 from eagleeye_tf.pruning.labels import Channels
 from eagleeye_tf.pruning.rule_base import NoRule
 from eagleeye_tf.pruning.rule_base import Rule
@@ -285,24 +286,23 @@ class BatchNormalization(Rule):
         return Trace((Channels(entering, axis, x.shape),), weights)
 
     def run(self, cell):
-        x = tf.cast(cell.cast(cell.x), tf.float32)
-        axes = list(range(len(x.shape) - 1))
+        folding = Folding(tf.cast(cell.cast(cell.x), tf.float32))
         mean = cell.weights["moving_mean"]
         variance = cell.weights["moving_variance"]
         if cell.moments is not None:
             # As Keras does; tf.nn.moments takes twice as long.
-            mean = tf.reduce_mean(x, axes)
-            variance = tf.reduce_mean(tf.square(x), axes) - tf.square(mean)
-            variance = tf.maximum(variance, 0.0)
-            count = tf.reduce_prod(tf.shape(x)[:-1])
-            cell.moments.append((mean, variance, count))
+            mean = folding.means(folding.rows)
+            variance = folding.means(tf.square(folding.rows))
+            variance = tf.maximum(variance - tf.square(mean), 0.0)
+            cell.moments.append((mean, variance, folding.count))
         scale = tf.math.rsqrt(variance + cell.call.config["epsilon"])
         if "gamma" in cell.weights:
             scale *= cell.weights["gamma"]
         offset = -mean * scale
         if "beta" in cell.weights:
             offset += cell.weights["beta"]
-        return cell.cast(x * scale + offset)
+        rows = folding.rows * folding.along(scale) + folding.along(offset)
+        return cell.cast(folding.unfold(rows))
 
     def can_run(self, call):
         rank = len(call.output_shapes[0])

@@ -19,9 +19,9 @@ class _Own(layers.BatchNormalization):
 
 def build(dtype=None):
     image = x = keras.Input((6, 6, 3))
-    x = layers.Conv2D(8, 3, name="conv0")(x)
+    x = layers.Conv2D(16, 3, name="conv0")(x)
     x = layers.BatchNormalization(momentum=0.7, epsilon=1e-5, name="bn")(x)
-    inner = keras.Input((4, 4, 8))
+    inner = keras.Input((4, 4, 16))
     y = layers.BatchNormalization(scale=False, name="no_scale")(inner)
     y = layers.Conv2D(6, 1)(layers.ReLU()(y))
     x = keras.Model(inner, y, name="nested")(x)
