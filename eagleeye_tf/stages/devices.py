@@ -1,5 +1,7 @@
 """The devices of this machine that work side by side."""
 
+import os
+
 import tensorflow as tf
 from absl import flags
 
@@ -42,11 +44,22 @@ def _require_cpus(count):
             tf.config.set_logical_device_configuration(
                 cpu, [tf.config.LogicalDeviceConfiguration()] * count
             )
+            _share_threads(count)
         except RuntimeError as error:
             raise errors.InputError(
                 f"--num_replicas={count} must be known before TensorFlow "
                 f"starts, which has {len(made)} here."
             ) from error
+
+
+def _share_threads(count):
+    """Each logical CPU gets its share of threads, instead of all of them.
+
+    With all of them, each operation of one waits for those of the others.
+    """
+    if "TF_NUM_INTRAOP_THREADS" not in os.environ:
+        threads = max(1, (os.cpu_count() or 1) // count)
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
 
 
 def refuse_num_replicas():

@@ -59,6 +59,7 @@ def in_use(model):
 def _fits(layer):
     return (
         type(layer) is keras.layers.BatchNormalization
+        and layer.built
         and layer.axis in (-1, layer.input_spec.ndim - 1)
         and layer.variable_dtype == "float32"
         and layer.compute_dtype != "float64"
