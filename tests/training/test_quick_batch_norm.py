@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from eagleeye_tf.pruning import network
 from eagleeye_tf.training import quick_batch_norm
 
 layers = keras.layers
@@ -80,6 +81,19 @@ def test_as_keras_computes_it(policy):
         scale = max(1.0, np.abs(b).max())
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale)
     assert [type(layer) for layer in model.layers] == classes
+
+
+def test_layers_of_another_arithmetic_are_left_alone():
+    model = build()
+    with quick_batch_norm.in_use(model):
+        quick = {
+            layer.name
+            for _, layer in network.all_layers(model)
+            if isinstance(layer, layers.BatchNormalization)
+            and type(layer) not in (layers.BatchNormalization, _Own)
+        }
+    expected = {"bn", "no_scale", "no_center", "frozen", "sequence", "vector"}
+    assert quick == expected
 
 
 def test_statistics_by_hand():
