@@ -290,10 +290,7 @@ class BatchNormalization(Rule):
         mean = cell.weights["moving_mean"]
         variance = cell.weights["moving_variance"]
         if cell.moments is not None:
-            # As Keras does; tf.nn.moments takes twice as long.
-            mean = folding.means(folding.rows)
-            variance = folding.means(tf.square(folding.rows))
-            variance = tf.maximum(variance - tf.square(mean), 0.0)
+            mean, variance = folding.moments(folding.rows)
             cell.moments.append((mean, variance, folding.count))
         scale = tf.math.rsqrt(variance + cell.call.config["epsilon"])
         if "gamma" in cell.weights:

@@ -10,11 +10,11 @@ import contextlib
 import keras
 import tensorflow as tf
 
+from eagleeye_tf.pruning import folding as folding_lib
 from eagleeye_tf.pruning import network
-from eagleeye_tf.pruning.folding import Folding
 
 
-class _Fused(keras.layers.BatchNormalization):
+class _Quick(keras.layers.BatchNormalization):
     """What the layers are while a training step is traced."""
 
     def call(self, inputs, training=None, mask=None):
@@ -48,7 +48,7 @@ def in_use(model):
     """
     quick = [layer for _, layer in network.all_layers(model) if _fits(layer)]
     for layer in quick:
-        layer.__class__ = _Fused
+        layer.__class__ = _Quick
     try:
         yield
     finally:
@@ -84,7 +84,8 @@ def _normalize(x, gamma, beta, epsilon):
     channels = x.shape[-1]
     gamma = tf.ones(channels) if gamma is None else gamma
     beta = tf.zeros(channels) if beta is None else beta
-    if channels % 16 == 0 or tf.config.list_logical_devices("GPU"):
+    fills_lanes = channels % folding_lib.LANES == 0
+    if fills_lanes or tf.config.list_logical_devices("GPU"):
         return _fused(x, gamma, beta, epsilon)
     return _folded(
         x, tf.convert_to_tensor(gamma), tf.convert_to_tensor(beta), epsilon
@@ -111,14 +112,12 @@ def _fused(x, gamma, beta, epsilon):
 
 def _folded(x, gamma, beta, epsilon):
     """oneDNN is slow at other numbers of channels than multiples of 16."""
-    folding = Folding(x)
+    folding = folding_lib.Folding(x)
 
     @tf.custom_gradient
     def normalize(x, gamma, beta):
         rows = folding.fold(x)
-        mean = folding.means(rows)
-        variance = folding.means(tf.square(rows)) - tf.square(mean)
-        variance = tf.maximum(variance, 0.0)
+        mean, variance = folding.moments(rows)
         inverse = tf.math.rsqrt(variance + epsilon)
         scale = gamma * inverse
         outputs = rows * folding.along(scale)

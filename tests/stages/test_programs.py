@@ -287,7 +287,16 @@ def test_unknown_flag():
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("program", ["search", "export"])
+@pytest.mark.parametrize(
+    "program",
+    [
+        "search",
+        "export",
+        pytest.param("train", marks=pytest.mark.slow),
+        pytest.param("finetune", marks=pytest.mark.slow),
+        pytest.param("evaluate", marks=pytest.mark.slow),
+    ],
+)
 def test_help_names_the_command_and_the_flags(program):
     done = run(f"eagleeye_tf.{program}", "--help")
     assert f"python -m eagleeye_tf.{program}" in done.stdout

@@ -18,7 +18,7 @@ class _Own(layers.BatchNormalization):
         return 2 * super().call(inputs, training=training, mask=mask)
 
 
-def build(dtype=None):
+def build():
     image = x = keras.Input((6, 6, 3))
     x = layers.Conv2D(16, 3, name="conv0")(x)
     x = layers.BatchNormalization(momentum=0.7, epsilon=1e-5, name="bn")(x)
