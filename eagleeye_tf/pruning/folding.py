@@ -22,7 +22,6 @@ class Folding:
 
     Attributes:
         count: int32 tensor, values per channel.
-        rows: x with the shape (rows, pixels in a row · channels).
     """
 
     def __init__(self, x):
@@ -32,10 +31,9 @@ class Folding:
         lanes = math.gcd(LANES, x.shape[-1] or 1)
         self._pixels = math.gcd(LANES // lanes, area)
         self.count = tf.size(x) // self._channels
-        self.rows = self.fold(x)
 
     def fold(self, x):
-        """Another tensor of the shape of the first, as `rows`."""
+        """A tensor of that shape: (rows, pixels in a row · channels)."""
         width = self._pixels * self._channels
         return tf.reshape(x, [self.count // self._pixels, width])
 

@@ -286,11 +286,13 @@ class BatchNormalization(Rule):
         return Trace((Channels(entering, axis, x.shape),), weights)
 
     def run(self, cell):
-        folding = Folding(tf.cast(cell.cast(cell.x), tf.float32))
+        x = tf.cast(cell.cast(cell.x), tf.float32)
+        folding = Folding(x)
+        rows = folding.fold(x)
         mean = cell.weights["moving_mean"]
         variance = cell.weights["moving_variance"]
         if cell.moments is not None:
-            mean, variance = folding.moments(folding.rows)
+            mean, variance = folding.moments(rows)
             cell.moments.append((mean, variance, folding.count))
         scale = tf.math.rsqrt(variance + cell.call.config["epsilon"])
         if "gamma" in cell.weights:
@@ -298,7 +300,7 @@ class BatchNormalization(Rule):
         offset = -mean * scale
         if "beta" in cell.weights:
             offset += cell.weights["beta"]
-        rows = folding.rows * folding.along(scale) + folding.along(offset)
+        rows = rows * folding.along(scale) + folding.along(offset)
         return cell.cast(folding.unfold(rows))
 
     def can_run(self, call):
