@@ -88,6 +88,7 @@ def test_hyperparameters_of_the_paper(
     settings = search.search_settings()
     assert (settings.macs, settings.max_ratio) == (macs, max_ratio)
     assert settings.num_candidates == candidates
+    assert settings.algorithm == "random"
     values = flags.FLAGS
     assert (values.epochs, values.learning_rate) == (epochs, rate)
 

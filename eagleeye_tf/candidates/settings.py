@@ -92,7 +92,7 @@ class SearchSettings:
     max_ratio: float = 0.7
     importance: object = "l1"
     round_to: int = 1
-    algorithm: str = "random"
+    algorithm: str = "evolution"
     evaluation: str = "race"
     calibration: str = "exact"
     calibration_momentum: float = 0.9

@@ -31,7 +31,7 @@ class CalibrationLog(json_log.RecordLog):
 
 def main():
     job = common.open_job()
-    settings = search.search_settings()
+    settings = search.study_settings()
     model = job.trained_model()
     calibration_set = job.data.arrays(job.data.calibration)
     pruner = engine.make_pruner(model, settings, calibration_set)

@@ -48,7 +48,7 @@ def main():
             "A correlation study counts answers on sub-validation images "
             "while it fine-tunes: leave out --all_training_images."
         )
-    settings = search.search_settings()
+    settings = search.study_settings()
     training = finetune.training_settings(job)
     k = _phi_k(settings)
     model = job.trained_model()
@@ -95,8 +95,7 @@ def _phi_k(settings):
     if count < max(study.LEAST, k):
         raise errors.InputError(
             f"A correlation study takes at least {study.LEAST} candidates, and "
-            f"no fewer than --phi_k. Received: {count} of "
-            f"--search_algorithm={settings.algorithm}, phi_k={k}."
+            f"no fewer than --phi_k. Received: {count}, phi_k={k}."
         )
     return k
 

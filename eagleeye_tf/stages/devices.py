@@ -58,8 +58,15 @@ def _share_threads(count):
     With all of them, each operation of one waits for those of the others.
     """
     if "TF_NUM_INTRAOP_THREADS" not in os.environ:
-        threads = max(1, (os.cpu_count() or 1) // count)
+        threads = max(1, cores() // count)
         tf.config.threading.set_intra_op_parallelism_threads(threads)
+
+
+def cores():
+    """How many CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Containers may have fewer.
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def refuse_num_replicas():

@@ -1,7 +1,5 @@
 """Stage: test accuracy and cost of a network, or of a file to ship."""
 
-import os
-
 import numpy as np
 
 from eagleeye_tf import progress
@@ -11,6 +9,7 @@ from eagleeye_tf.models import zoo
 from eagleeye_tf.pruning import cost as cost_lib
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
+from eagleeye_tf.stages import devices
 
 
 def evaluate_model(job, path, description):
@@ -39,7 +38,7 @@ def evaluate_file(job, path, on_batch=lambda: None):
         on_batch: called without arguments after each batch.
     """
     with quiet.silent_stderr():  # LiteRT tells of its delegate.
-        model = formats.open_model(path, os.cpu_count())
+        model = formats.open_model(path, devices.cores())
     correct = total = 0
     with job.data.naming_unreadable():
         for images, labels in job.data.batches(job.data.test, job.batch_size):

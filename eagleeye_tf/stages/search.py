@@ -108,11 +108,11 @@ _ROUND_TO = flags.DEFINE_integer(
 )
 _ALGORITHM = flags.DEFINE_enum(
     "search_algorithm",
-    "random",
+    None,
     list(algorithms.ALGORITHMS),
-    "Where strategies come from: random as in the paper; evolution, which "
-    "makes new ones of the best; or uniform, the one that prunes all groups "
-    "alike.",
+    "Where strategies come from: evolution, the default of a search, makes "
+    "new ones of the best; random draws all, as in the paper; uniform is the "
+    "one that prunes all groups alike.",
 )
 
 
@@ -158,13 +158,28 @@ def search_settings():
         max_ratio=_MAX_RATIO.value,
         importance=_importance(),
         round_to=_ROUND_TO.value,
-        algorithm=_ALGORITHM.value,
+        algorithm=_ALGORITHM.value or settings_lib.SearchSettings.algorithm,
         evaluation=_EVALUATION.value,
         calibration=_CALIBRATION.value,
         calibration_momentum=_CALIBRATION_MOMENTUM.value,
         batch_size=common.BATCH_SIZE.value,
         seed=common.SEED.value,
     )
+
+
+def study_settings():
+    """The same for a study, whose strategies are a sample of all that fit.
+
+    Raises:
+        InputError: if a value is outside its range, or another algorithm than
+            the random one is asked for.
+    """
+    if _ALGORITHM.value not in (None, "random"):
+        raise errors.InputError(
+            "Studies and benchmarks draw their strategies at random: leave "
+            f"out --search_algorithm. Received: {_ALGORITHM.value!r}."
+        )
+    return dataclasses.replace(search_settings(), algorithm="random")
 
 
 def _importance():

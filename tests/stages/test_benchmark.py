@@ -106,7 +106,7 @@ def planted(model, monkeypatch):
     """Function that plants answers; gives the proposals and plain calls."""
 
     def plant(plain, **answers):
-        settings = search.search_settings()
+        settings = search.study_settings()
         graph = channel_graph.ChannelGraph(model)
         proposals = engine.make_algorithm(graph, settings).suggest(COUNT)
         calls = []
@@ -214,7 +214,7 @@ def bench(bench_flags, planted, model, monkeypatch):
     clock = PlantedEvaluator.clock
     monkeypatch.setattr(benchmark_timing, "time", clock)
     job = benchmark.common.open_job()
-    bench = benchmark._bench(job.data, model, search.search_settings())
+    bench = benchmark._bench(job.data, model, search.study_settings())
     told = PlantedEvaluator.planted
     monkeypatch.setattr(
         benchmark.Bench,
@@ -327,8 +327,6 @@ def test_a_real_network(bench_flags, result, tmp_path):
     [
         ({"num_candidates": 13}, "at least 14.*num_candidates=13"),
         ({"subsets": 10}, "subsets=10 takes at least 18.*candidates=16"),
-        ({"search_algorithm": "uniform"}, "search_algorithm=uniform"),
-        ({"search_algorithm": "evolution"}, "search_algorithm=evolution"),
         (
             {"plain_calibration_images": 1247},
             "--plain_calibration_images is at most 1246.*'digits'.*1247",

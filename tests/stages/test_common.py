@@ -216,6 +216,19 @@ def test_replicas_are_made_before_tensorflow_starts(set_flags):
         devices.distribution()
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="processes cannot be pinned"
+)
+def test_cores_are_those_that_may_be_used():
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert devices.cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert devices.cores() == len(allowed)
+
+
 @pytest.mark.parametrize(
     ("given", "macs"),
     [({}, 0.5), ({"params": 0.3}, None), ({"macs": 0.25}, 0.25)],
