@@ -113,7 +113,16 @@ def test_small_graphs(name):
         assert obstacle is None
 
 
-@pytest.mark.parametrize("name", sorted(zoo.NETWORKS))
+_LIKE_RESNET20 = {"resnet50", "resnet56"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow if n in _LIKE_RESNET20 else ())
+        for n in sorted(zoo.NETWORKS)
+    ],
+)
 def test_zoo(name):
     model = zoo.build(name, (32, 32, 3), 5, width=0.25)
     images = toys.images(model, count=16)

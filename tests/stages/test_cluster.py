@@ -188,7 +188,8 @@ def test_worker_that_fails_is_named_and_ends_with_ctrl_c(workers, tmp_path):
     assert workers.running[0].wait(timeout=20) == 130
 
 
-@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
 def test_machines_train_together(tmp_path, victim):
     cluster = tmp_path / "cluster.json"
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
