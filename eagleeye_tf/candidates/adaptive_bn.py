@@ -18,6 +18,7 @@ from eagleeye_tf import errors
 from eagleeye_tf import replicas
 from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import scoring
+from eagleeye_tf.pruning import batch_statistics
 from eagleeye_tf.pruning import network
 from eagleeye_tf.pruning import rebuild
 
@@ -161,9 +162,9 @@ def collect(model, batches, distribution, moments):
     def observe(images, labels):
         # Each replica tells what it saw of its own share, which Keras does
         # not aggregate: all is merged below.
-        for layer in layers.values():
-            layer.observed = []
-        answers = model(replicas.never_empty(tf.cast(images, tf.float32)))
+        images_here = replicas.never_empty(tf.cast(images, tf.float32))
+        with batch_statistics.observing(layers.values()):
+            answers = model(images_here, training=False)
         observed = [layer.observed for layer in layers.values()]
         return scoring.hits(answers, labels), tf.shape(images)[0], observed
 

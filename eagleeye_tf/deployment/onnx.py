@@ -24,7 +24,7 @@ def convert(model, path):
     signature = tf.TensorSpec(spec.shape, spec.dtype, name="images")
     with files.replacing(path) as temporary:
         try:
-            model.export(
+            serving.Inference(model).export(
                 str(temporary),
                 format="onnx",
                 verbose=False,

@@ -75,7 +75,13 @@ def export(model, path, images, tolerance=1e-4):
     path = pathlib.Path(path)
     temporary = path.with_name(path.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    model.export(str(temporary), format="tf_saved_model", verbose=False)
+    (image,) = model.inputs
+    serving.Inference(model).export(
+        str(temporary),
+        format="tf_saved_model",
+        verbose=False,
+        input_signature=[tf.TensorSpec(image.shape, image.dtype, image.name)],
+    )
     images = tf.cast(images, tf.float32)
     expected = np.asarray(model(images, training=False))
     served = np.asarray(ServedModel(temporary)(images))

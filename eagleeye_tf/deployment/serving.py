@@ -2,7 +2,28 @@
 
 import abc
 
+import keras
+
 from eagleeye_tf import errors
+
+
+class Inference(keras.Model):
+    """A model to export, which runs as in inference.
+
+    Without it that would be left to each layer, and Keras' layers of
+    augmentation work unless they are told not to.
+
+    Args:
+        model: a `keras.Model` with one input.
+    """
+
+    def __init__(self, model):
+        super().__init__(name=model.name)
+        self.network = model
+        self.built = True
+
+    def call(self, images):
+        return self.network(images, training=False)
 
 
 class ServingModel(abc.ABC):

@@ -1,10 +1,12 @@
 """Models whose BatchNormalization layers tell the statistics of a batch.
 
-A config is edited so that the model made from it, called without a `training`
-argument, runs its BN layers (and only them) in training mode; called with
-`training=False` it is the plain network.
+A config is edited so that the BN layers of the model made from it, and only
+they, can be told to run in training mode. Who says so is `observing`, not the
+`training` argument: layers hand that on to whatever Keras calls after them,
+nested models included, and those to each of their layers.
 """
 
+import contextlib
 import functools
 import math
 
@@ -20,27 +22,44 @@ class Observed:
     call; a layer that is called several times overwrites them each time.
 
     Attributes:
+        observing: whether calls run in training mode, and are noted.
         observed: list of (mean, variance, values per channel) tensors, one
-            for each call in training mode since it was last emptied.
+            for each call that was noted since it was last emptied.
     """
 
+    observing = False
     observed = ()
 
     def call(self, inputs, training=None, mask=None):
-        outputs = super().call(inputs, training=training, mask=mask)
-        if training:
-            extents = list(keras.ops.shape(inputs))
-            del extents[self.axis]
-            count = math.prod(extents)
-            self.observed = [
-                *self.observed,
-                (
-                    keras.ops.convert_to_tensor(self.moving_mean) + 0,
-                    keras.ops.convert_to_tensor(self.moving_variance) + 0,
-                    count,
-                ),
-            ]
+        if not self.observing:
+            return super().call(inputs, training=training, mask=mask)
+        outputs = super().call(inputs, training=True, mask=mask)
+        extents = list(keras.ops.shape(inputs))
+        del extents[self.axis]
+        self.observed = [
+            *self.observed,
+            (
+                keras.ops.convert_to_tensor(self.moving_mean) + 0,
+                keras.ops.convert_to_tensor(self.moving_variance) + 0,
+                math.prod(extents),
+            ),
+        ]
         return outputs
+
+
+@contextlib.contextmanager
+def observing(layers):
+    """Lets layers that are `Observed` note their calls, from none on.
+
+    A call of their model in here says `training=False`, for all others.
+    """
+    for layer in layers:
+        layer.observed, layer.observing = [], True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.observing = False
 
 
 @functools.cache
@@ -50,53 +69,21 @@ def observed_class(batch_norm_class):
     return type(name, (Observed, batch_norm_class), {})
 
 
-def open_sequentials(config, functional):
-    """Makes nested Sequential models functional: their calls take kwargs.
+def use_batch_statistics(config, model):
+    """Edits the config of a functional or Sequential model; see the module.
 
     Args:
-        config: config of `functional`; changed.
-        functional: the live model.
+        config: config of `model`; changed.
+        model: the live model.
     """
-    layers = {layer.name: layer for layer in functional.layers}
-    opened = {
-        name
-        for name, layer in layers.items()
-        if isinstance(layer, keras.Sequential)
-    }
-    network.renumber_calls(config, opened, 1)
+    layers = {layer.name: layer for layer in model.layers}
     for entry in config["layers"]:
-        layer = layers.get(entry["name"])
-        if not network.is_functional(layer):
-            continue
-        nested = network.as_functional(layer)
-        if isinstance(layer, keras.Sequential):
-            entry.update(keras.saving.serialize_keras_object(nested))
-        entry["config"] = network.config_of(nested)
-        open_sequentials(entry["config"], nested)
-
-
-def use_batch_statistics(config, functional):
-    """Edits the config of a functional model; see the module.
-
-    Args:
-        config: config of `functional`, its Sequential models opened; changed.
-        functional: the live model.
-    """
-    layers = {layer.name: layer for layer in functional.layers}
-    for entry in config["layers"]:
-        layer = layers.get(entry["name"])
+        name = entry.get("name", entry["config"]["name"])
+        layer = layers.get(name)
         if network.is_functional(layer):
-            use_batch_statistics(entry["config"], network.as_functional(layer))
-            for node in entry["inbound_nodes"]:
-                # It would win over what the model is called with.
-                node["kwargs"].pop("training", None)
-            continue
-        is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
-        if is_batch_norm:
+            use_batch_statistics(entry["config"], layer)
+        elif isinstance(layer, keras.layers.BatchNormalization):
             _observe(entry, type(layer))
-        if layer is not None and network.takes_training(layer):
-            for node in entry["inbound_nodes"]:
-                node["kwargs"]["training"] = is_batch_norm
 
 
 def own_classes(model):

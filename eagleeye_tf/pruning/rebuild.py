@@ -52,11 +52,10 @@ class Pruner:
 
         Args:
             ratios: as for `prune`.
-            batch_statistics: if True, the model is for scoring: called
-                without a `training` argument, its BatchNormalization layers
-                (and only they) run in training mode, and leave the plain
-                statistics of the batch in their moving statistics. Called
-                with `training=False` it is the pruned network.
+            batch_statistics: if True, the model is for scoring: its
+                BatchNormalization layers are `batch_statistics.Observed`,
+                which can be told to run in training mode, and then leave the
+                plain statistics of the batch in their moving statistics.
             fresh: whether its weights are initial ones instead of those that
                 survive: the same network, to be trained from scratch.
 
@@ -117,7 +116,7 @@ def prune(model, ratios, importance="l1", round_to=1, examples=None):
 
 
 def with_batch_statistics(model):
-    """A copy of `model` whose BN layers run in training mode by default.
+    """A copy of `model` whose BN layers can be told to run in training mode.
 
     See `Pruner.prune`; nothing is cut.
     """
@@ -147,17 +146,14 @@ def rebuild(graph, keep, batch_statistics=False, fresh=False):
 def _rebuild(graph, keep, batch_statistics, fresh=False):
     """`rebuild`; with None for `keep` the config alone, as Keras wrote it."""
     model = graph.model
-    source = network.as_functional(model) if batch_statistics else model
-    config = network.config_of(source)
-    if batch_statistics:
-        batch_statistics_lib.open_sequentials(config, source)
+    config = network.config_of(model)
     code = live_code.LiveCode()
-    _edit_layers(config, source, "", graph, keep, code)
+    _edit_layers(config, model, "", graph, keep, code)
     if batch_statistics:
         code.objects.update(batch_statistics_lib.own_classes(model))
-        batch_statistics_lib.use_batch_statistics(config, source)
+        batch_statistics_lib.use_batch_statistics(config, model)
     with keras.saving.custom_object_scope(code.objects):
-        smaller = type(source).from_config(config)
+        smaller = type(model).from_config(config)
     smaller.dtype_policy = model.dtype_policy
     if keep is not None:
         _copy_weights(graph, keep, smaller, fresh)

@@ -148,17 +148,23 @@ def test_nested_sequential():
 
 
 @pytest.mark.parametrize("trainable", [True, False])
-def test_base_that_is_called_for_inference(trainable):
+@pytest.mark.parametrize(
+    "before",
+    [layers.Rescaling, layers.RandomBrightness, layers.Dropout],
+)
+def test_base_that_is_called_for_inference(trainable, before):
     """As in the guides to transfer learning: `base(x, training=False)`."""
     inside = keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 3, name="conv")(inside)
     base = keras.Model(inside, layers.BatchNormalization(name="bn")(x))
     base.trainable = trainable
     image = keras.Input((8, 8, 3))
-    x = layers.Flatten()(base(image, training=False))
+    x = layers.Flatten()(base(before(0.9)(image), training=False))
     model = keras.Model(image, layers.Dense(3)(x))
     images = toys.images(model, 24)
     ee.adapt_batch_norm(model, images, batch_size=8)
+    if before is layers.Rescaling:
+        images = 0.9 * images
     features = keras.Model(inside, base.get_layer("conv").output)(images)
     np.testing.assert_allclose(
         base.get_layer("bn").moving_mean,

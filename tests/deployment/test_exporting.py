@@ -80,6 +80,23 @@ def test_file_that_answers_differently(network, shipped, name, tolerance):
             assert not refused
 
 
+def test_augmentation_and_dropout_are_off(tmp_path):
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.RandomFlip()(image)
+    x = keras.layers.RandomRotation(0.3)(x)
+    x = keras.layers.Dropout(0.5)(keras.layers.Conv2D(4, 3)(x))
+    model = keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
+    images = toys.images(model, count=16)
+    expected = np.asarray(model(images, training=False))
+    again = model(images)  # At random.
+    assert np.abs(np.asarray(again) - expected).max() > 0.1
+    for file in exporting.export(model, tmp_path, images, ["litert", "onnx"]):
+        opened = formats.open_model(file.path, 1)
+        np.testing.assert_allclose(
+            opened(tf.constant(images)), expected, rtol=1e-3, atol=1e-3
+        )
+
+
 def test_wrong_file_is_removed(network, shipped, monkeypatch, tmp_path):
     model, images = network
     other = keras.Model(model.inputs, 1.01 * model.outputs[0])
