@@ -124,11 +124,25 @@ def wanted(settings, cost_model):
             target = settings.target(metric)
             most = getattr(settings, f"max_{metric}")
             tolerance = settings.tolerance_of(metric)
+        own = []
         if target is not None:
-            found.append(make(metric, target, tolerance, full[metric]))
+            own.append(make(metric, target, tolerance, full[metric]))
         if most is not None:
-            found.append(limit(metric, most, full[metric]))
+            own.append(limit(metric, most, full[metric]))
+        if len(own) == 2:
+            _check_overlap(*own)
+        found += own
     return found
+
+
+def _check_overlap(band, most):
+    least = band.target - band.tolerance
+    if least > most.target + most.tolerance:
+        raise errors.InputError(
+            f"A network of {band.describe()} is never one of "
+            f"{most.describe()}: lower {band.metric}, or "
+            f"{most.way_out}."
+        )
 
 
 def _share(share, milliseconds, full):

@@ -228,14 +228,15 @@ def exhausted(drawn, found_alone, settings, found):
         f"{low / c.full:.1%} to {high / c.full:.1%})"
         for c, (share, low, high) in found_alone.items()
     )
-    ways = [c.way_out for c in found_alone]
+    ways = ["ask for fewer candidates"] if found else []
+    ways += [c.way_out for c in found_alone]
     if settings.round_to > 1:
         ways.append("lower round_to")
     return errors.InputError(
         f"{drawn:,} strategies in a row with ratios from "
         f"{settings.min_ratio} to {settings.max_ratio} gave no new network "
-        f"with {wanted or 'no constraint'}; {found} were found before. Ask "
-        f"for fewer candidates, {', '.join([*ways, ''])}or move "
+        f"with {wanted or 'no constraint'}; {found} were found before. "
+        f"Ways out: {', '.join([*ways, ''])}or move "
         "min_ratio/max_ratio so that the budget lies in their middle."
     )
 

@@ -105,9 +105,8 @@ def open_source(name, data_dir=None):
     """Opens a data set.
 
     Args:
-        name: "digits"; "folder", or the path of a folder with a separator in
-            it; or the name of an image classification set in TensorFlow
-            Datasets.
+        name: "digits"; "folder"; the name of an image classification set in
+            TensorFlow Datasets; or the path of a folder.
         data_dir: where TFDS keeps its data, or the folder itself.
 
     Raises:
@@ -124,7 +123,16 @@ def open_source(name, data_dir=None):
                 "images per class."
             )
         return _open_folder(pathlib.Path(folder))
-    return _open_tfds(name, data_dir)
+    try:
+        return _open_tfds(name, data_dir)
+    except _UnknownNameError:
+        if pathlib.Path(name).is_dir():  # A path without a separator.
+            return _open_folder(pathlib.Path(name))
+        raise
+
+
+class _UnknownNameError(errors.InputError):
+    """TensorFlow Datasets has no data set of a name."""
 
 
 def _open_digits():
@@ -317,9 +325,10 @@ def _tfds_builder(tfds, name, data_dir):
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        raise errors.InputError(
+        raise _UnknownNameError(
             f"There is no data set {name!r}: give digits, folder (with "
-            "data_dir), or a name from TensorFlow Datasets such as cifar10."
+            "data_dir), the path of a folder, or a name from TensorFlow "
+            "Datasets such as cifar10."
         ) from error
     if builder.is_prepared():
         return builder

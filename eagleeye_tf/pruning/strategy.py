@@ -45,7 +45,15 @@ class PruningStrategy:
         names = [group.name for group in groups]
         if isinstance(ratios, numbers.Real):
             ratios = dict.fromkeys(names, ratios)
-        ratios = dict(getattr(ratios, "ratios", ratios))
+        ratios = getattr(ratios, "ratios", ratios)
+        try:
+            ratios = dict(ratios)
+        except (TypeError, ValueError) as error:
+            raise errors.InputError(
+                "Ratios are one number for all channel groups, a dictionary "
+                "{group name: ratio}, or a PruningStrategy. "
+                f"Received: {ratios!r}."
+            ) from error
         unknown = [name for name in ratios if name not in names]
         if unknown:
             raise errors.InputError(

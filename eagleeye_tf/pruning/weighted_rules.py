@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from eagleeye_tf import errors
 from eagleeye_tf.pruning import rule_base
 from eagleeye_tf.pruning.folding import Folding
 from eagleeye_tf.pruning.labels import Channels
@@ -262,7 +263,14 @@ class PerChannel(Rule):
         (x,) = inputs
         entering = rule_base.along(x, len(x.shape) - 1, call, labels)
         for name in self._names:
-            shape = tuple(getattr(call.layer, name).shape)
+            vector = getattr(call.layer, name, None)
+            if vector is None:
+                raise errors.InputError(
+                    f"The rule of {type(call.layer).__name__} is "
+                    f"PerChannel({name!r}), but layer {call.name!r} has no "
+                    "such weight: name attributes of the layer that hold one."
+                )
+            shape = tuple(vector.shape)
             if shape != (len(entering),):
                 reason = f"has {name} of shape {shape}, not one per channel"
                 return NoRule(reason).trace(call, inputs, labels)

@@ -6,6 +6,7 @@ import toys
 
 from eagleeye_tf import errors
 from eagleeye_tf.candidates import constraints
+from eagleeye_tf.candidates.settings import SearchSettings
 from eagleeye_tf.pruning.channel_graph import ChannelGraph
 from eagleeye_tf.pruning.cost import CostModel
 
@@ -21,6 +22,17 @@ def test_band():
     constraint = constraints.make("macs", 0.5, 0.01, 1000)
     costs = {"macs": np.array([489, 490, 510, 511])}
     assert constraint.met_by(costs).tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize(("most", "fits"), [(0.48, False), (0.49, True)])
+def test_band_above_its_own_limit(most, fits):
+    model = CostModel(ChannelGraph(toys.chain()))
+    settings = SearchSettings(macs=0.5, tolerance=0.01, max_macs=most)
+    if fits:
+        assert len(constraints.wanted(settings, model)) == 2
+        return
+    with pytest.raises(errors.InputError, match="lower macs, or raise max_m"):
+        constraints.wanted(settings, model)
 
 
 def test_target_between_whole_numbers():

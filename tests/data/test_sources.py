@@ -62,6 +62,11 @@ def test_folder_by_its_path(folder):
     assert sources.open_source(str(folder)).train.size == 16
 
 
+def test_folder_by_its_path_without_a_separator(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    assert sources.open_source(folder.name).train.size == 16
+
+
 def test_folder_with_train_and_val(tmp_path):
     for part, count in (("train", 3), ("val", 2)):
         for name in ("a", "b"):

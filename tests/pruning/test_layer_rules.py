@@ -74,6 +74,12 @@ def test_per_channel_weights():
     assert smaller.get_layer("scale").factor.shape == (3,)
 
 
+def test_per_channel_weights_of_an_unknown_name():
+    ee.register_rule(Scale, ee.PerChannel("fact"))
+    with pytest.raises(errors.InputError, match="'fact'.*'scale' has no such"):
+        ee.channel_groups(network(Scale(name="scale")))
+
+
 def test_per_channel_weights_along_another_axis():
     ee.register_rule(Scale, ee.PerChannel("factor"))
     image = keras.Input((8, 8, 3))

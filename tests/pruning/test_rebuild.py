@@ -293,6 +293,12 @@ def test_ratio_outside_its_range():
         ee.prune(toys.chain(), 1.3)
 
 
+@pytest.mark.parametrize("ratios", [[0.1, 0.2], "0.3", None])
+def test_ratios_of_another_kind(ratios):
+    with pytest.raises(errors.InputError, match="are one number .*Received: "):
+        ee.prune(toys.chain(), ratios)
+
+
 def test_strangers_network_keeps_its_ratio_zero_outputs(real_data):
     path = real_data / "baselines" / "mobilenet_v1_cifar10.keras"
     model = keras.models.load_model(path)
