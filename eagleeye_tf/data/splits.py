@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from eagleeye_tf import errors
 from eagleeye_tf.data import images as images_lib
-from eagleeye_tf.data.sources import Examples
+from eagleeye_tf.data.source import Examples
 
 # Images beyond so many bytes are kept on disk instead of in memory.
 _IN_MEMORY = 2**31

@@ -14,7 +14,7 @@ def image_shape(path, source, size):
 
     Args:
         path: see `formats.open_model`; or an `.h5` file.
-        source: the `sources.Source` of its images.
+        source: the `source.Source` of its images.
         size: height and width that the user asks for; None for the model's.
 
     Raises:
