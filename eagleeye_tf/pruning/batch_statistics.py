@@ -78,8 +78,7 @@ def use_batch_statistics(config, model):
     """
     layers = {layer.name: layer for layer in model.layers}
     for entry in config["layers"]:
-        name = entry.get("name", entry["config"]["name"])
-        layer = layers.get(name)
+        layer = layers.get(network.entry_name(entry))
         if network.is_functional(layer):
             use_batch_statistics(entry["config"], layer)
         elif isinstance(layer, keras.layers.BatchNormalization):

@@ -145,8 +145,16 @@ def config_of(functional):
     return copy.deepcopy(functional.get_config())
 
 
-def renumber_calls(config, names, offset):
-    """Adds `offset` to the call numbers of the outputs of a model.
+def entry_name(entry):
+    """The layer's name in an entry of `config["layers"]`.
+
+    Those of a Sequential model have it in the layer's own config alone.
+    """
+    return entry.get("name") or entry["config"]["name"]
+
+
+def _renumber_calls(config, names):
+    """Counts the calls behind the outputs of a model from 0, too.
 
     Everywhere in a config the first call of a layer is number 0, but for the
     outputs of a model: there Keras counts the calls of a nested functional
@@ -154,8 +162,7 @@ def renumber_calls(config, names, offset):
 
     Args:
         config: config of a functional model; changed.
-        names: the layers whose calls to renumber.
-        offset: 1 or -1.
+        names: its nested functional models.
     """
 
     def shifted(structure):
@@ -164,7 +171,7 @@ def renumber_calls(config, names, offset):
         if not _is_key(structure):
             return [shifted(item) for item in structure]
         name, index, output = structure
-        return [name, index + offset * (name in names), output]
+        return [name, index - (name in names), output]
 
     config["output_layers"] = shifted(config["output_layers"])
 
@@ -174,7 +181,7 @@ def read(functional):
     config = config_of(functional)
     layers = {layer.name: layer for layer in functional.layers}
     nested = {n for n, x in layers.items() if _is_functional_class(x)}
-    renumber_calls(config, nested, -1)
+    _renumber_calls(config, nested)
     output_keys = _history_keys(config["output_layers"])
     shapes = {}
     for key, tensor in zip(output_keys, functional.outputs, strict=True):

@@ -189,7 +189,7 @@ def _edit_layers(config, model, prefix, graph, keep, code):
     layers = {layer.name: layer for layer in model.layers}
     for entry in config["layers"]:
         entry.pop("build_config", None)
-        name = entry.get("name") or entry["config"]["name"]
+        name = network.entry_name(entry)
         path, layer = prefix + name, layers.get(name)
         if network.is_functional(layer):
             # Keras infers wrong shapes for inputs that go by name.
