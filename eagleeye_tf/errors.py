@@ -4,6 +4,7 @@ import re
 
 # What TensorFlow says around the line that matters.
 _AROUND = (" ", "\t", "Graph execution error", "Detected at node", "<stack")
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
 _NAMES = re.compile(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*?\]")
 
 
@@ -29,6 +30,13 @@ class VerificationError(RuntimeError):
 
 class PlausibilityWarning(UserWarning):
     """Something from outside breaks no rule, but can hardly be meant."""
+
+
+def change(name, before, now):
+    """In words, how a setting differs from what it was."""
+    if any(_FINGERPRINT.fullmatch(str(value)) for value in (before, now)):
+        return f"{name} is not the same any more"  # No sum tells a human more.
+    return f"{name} was {before!r}, now it is {now!r}"
 
 
 def cause(error):

@@ -1,12 +1,11 @@
 """Test accuracy of a model file, and its cost or size.
 
     python -m eagleeye_tf.evaluate --model=runs/resnet56/export/saved_model \\
-        --dataset=cifar10 --workdir=runs/resnet56
+        --dataset=cifar10
 
-Takes `.keras`, `.h5`, `.tflite` and `.onnx` files and SavedModel folders.
-
-Appears in `--workdir`: nothing; the figures are printed. (A model given by name
-with `--weights` is saved as `train/model.keras`.)
+Takes `.keras`, `.h5`, `.tflite` and `.onnx` files and SavedModel folders, and
+leaves nothing behind: the figures are printed. A model given by name is that
+of `train/model.keras` in `--workdir`, where `--weights` are saved, too.
 """
 
 from absl import flags

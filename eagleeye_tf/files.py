@@ -101,8 +101,8 @@ def require_same(directory, known, settings, keys):
     for key in sorted(keys):
         if known.get(key) != settings.get(key):
             raise errors.InputError(
-                f"{str(directory)!r} was made with {key}={known.get(key)!r}, "
-                f"now it is {settings.get(key)!r}. Use the same settings to "
-                "continue, remove the folder to start again, or choose "
-                "another workdir."
+                f"{str(directory)!r} was made otherwise: "
+                f"{errors.change(key, known.get(key), settings.get(key))}. "
+                "Use the same settings to continue, remove the folder to "
+                "start again, or choose another workdir."
             )

@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 import tensorflow as tf
 
@@ -27,3 +29,10 @@ def test_cause_of_a_tensorflow_error_is_one_plain_line(function):
 )
 def test_cause_of_other_errors(error, told):
     assert errors.cause(error).endswith(told)
+
+
+def test_a_change_in_words():
+    assert errors.change("seed", None, 3) == "seed was None, now it is 3"
+    sums = hashlib.sha256(b"a").hexdigest(), hashlib.sha256(b"b").hexdigest()
+    assert errors.change("data", *sums) == "data is not the same any more"
+    assert errors.change("data", None, sums[0]).startswith("data is not")

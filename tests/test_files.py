@@ -64,5 +64,5 @@ def test_models_are_replaced_whole(tmp_path):
 def test_folder_is_tied_to_its_settings(tmp_path):
     files.claim(tmp_path, {"epochs": 3, "kept": (1, 2)})
     files.claim(tmp_path, {"epochs": 3, "kept": (1, 2)})
-    with pytest.raises(errors.InputError, match="epochs=3, now it is 4"):
+    with pytest.raises(errors.InputError, match="epochs was 3, now it is 4"):
         files.claim(tmp_path, {"epochs": 4, "kept": (1, 2)})

@@ -168,6 +168,9 @@ def collect(model, batches, distribution, moments):
         observed = [layer.observed for layer in layers.values()]
         return scoring.hits(answers, labels), tf.shape(images)[0], observed
 
+    # TensorFlow takes a function traced for each of many networks for one that
+    # is traced too often, and warns; it says nothing of concrete ones.
+    step = step.get_concrete_function()
     correct = 0
     for batch in batches:
         for hits, size, observed in _by_replica(step(batch), distribution):

@@ -10,6 +10,7 @@ from eagleeye_tf.pruning import strategy as strategy_lib
 
 # Measured, and therefore known to a `LatencyModel` only.
 LATENCY = "latency_ms"
+_SHARES = "where numbers up to 1 are shares of the whole network"
 _TOLERANCES = {"macs": "tolerance", LATENCY: "latency_tolerance"}
 
 
@@ -171,8 +172,7 @@ def _check_amount(metric, amount, full):
     # A latency may be below 1 ms, and its budget is always a share.
     if not (math.isfinite(amount) and 0 < amount <= max(full, 1)):
         raise errors.InputError(
-            f"A budget in {metric} is a share in (0, 1] of the whole network, "
-            f"or a number up to the network's own {full:,}. "
+            f"A budget in {metric} lies in (0, {full:,}], {_SHARES}. "
             f"Received: {amount}."
         )
 
@@ -227,5 +227,5 @@ def check_reachable(constraints, cost_model, groups, settings):
             f"have {low / constraint.full:.2%} to "
             f"{high / constraint.full:.2%} ({shown(low)} to "
             f"{shown(high)}). Choose a "
-            f"budget in that range, or {out}."
+            f"budget in that range, {_SHARES}, or {out}."
         )

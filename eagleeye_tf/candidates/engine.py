@@ -69,6 +69,14 @@ class SearchResult:
         if not self.winners:
             object.__setattr__(self, "winners", self.finalists)
 
+    def __repr__(self):
+        best = self.best
+        return (
+            f"<SearchResult: {len(self.candidates)} candidates, the best with "
+            f"a score of {best.known_score:.2%} and {best.macs:,} of "
+            f"{self.full_cost.macs:,} MACs>"
+        )
+
     @property
     def finalists(self):
         """The candidates that have seen all images, best first."""

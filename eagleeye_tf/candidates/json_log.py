@@ -135,8 +135,8 @@ class JsonLog(abc.ABC):
         for key, value in expected.items():
             if header.get(key) != value:
                 raise errors.InputError(
-                    f"{self._path} belongs to another {self.what}: its {key} "
-                    f"is {header.get(key)!r}, here it is {value!r}. Use the "
+                    f"{self._path} belongs to another {self.what}: "
+                    f"{errors.change(key, header.get(key), value)}. Use the "
                     "same settings to continue it, or another workdir."
                 )
 

@@ -37,7 +37,8 @@ def check(evaluator, images, labels, batch_size):
     (correct,) = evaluator.count([trial], 0, seen, adapted=False)
     evaluator.rest(trial)
     share = np.bincount(labels).max() / len(labels)
-    if correct > seen * share + 2 * math.sqrt(seen * share * (1 - share)):
+    guessed = seen * share + 2 * math.sqrt(seen * share * (1 - share))
+    if correct > guessed or seen <= guessed:  # So few do not tell.
         return
     first = images[:seen]
     warnings.warn(

@@ -40,7 +40,9 @@ class Scorer:
             answers = model(images, training=False)
             return hits(answers, labels), tf.size(labels, tf.int64)
 
-        self._step = step
+        # TensorFlow warns of functions traced for one network after the other,
+        # but not of concrete ones.
+        self._step = step.get_concrete_function()
 
     def count(self, on_batch=None):
         """Returns `(correct, total)` with the model's present weights.

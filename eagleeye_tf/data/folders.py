@@ -45,7 +45,7 @@ def open_folder(root):
         test=_file_examples(test),
         image_shape=None,
         augmentation="resized_crop_flip",
-        central_crop=True,
+        resizing="stretch",
         fingerprint=source_lib.digest(
             *(f"{path} {os.path.getsize(path)}" for path, _ in train + test)
         ),
@@ -66,14 +66,20 @@ def _list_images(root, class_names):
     """`[(file name, label)]` in an order without meaning."""
     files = []
     for label, name in enumerate(class_names):
+        folder = root / name
+        if not folder.is_dir():
+            raise errors.InputError(
+                f"There is no folder {str(folder)!r}, though there are "
+                f"training images of the class {name!r}."
+            )
         found = sorted(
             str(path)
-            for path in (root / name).rglob("*")
+            for path in folder.rglob("*")
             if path.suffix.lower() in _IMAGE_SUFFIXES
         )
         if not found:
             raise errors.InputError(
-                f"Folder {str(root / name)!r} holds no images "
+                f"Folder {str(folder)!r} holds no images "
                 f"({', '.join(_IMAGE_SUFFIXES)})."
             )
         files += [(path, label) for path in found]

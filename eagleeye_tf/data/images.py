@@ -5,21 +5,24 @@ import tensorflow as tf
 from eagleeye_tf import errors
 
 AUGMENTATIONS = ("none", "shift", "shift_flip", "resized_crop_flip")
+RESIZINGS = ("stretch", "crop", "central_crop")
 
 # The share of an ImageNet-sized picture that evaluation looks at: 224 of 256.
 _CENTRAL_CROP = 0.875
 
 
-def fit(image, shape, central_crop=False):
+def fit(image, shape, resizing="crop"):
     """Brings an image to the size that a network takes.
-
-    The image keeps its aspect: what does not fit is cut off on both sides.
 
     Args:
         image: uint8 tensor (height, width, channels), channels 1 or 3.
         shape: static `(height, width, channels)` to reach.
-        central_crop: whether to look at the central 87.5 % only, as is the
-            custom for ImageNet.
+        resizing: one of `RESIZINGS`. "stretch" does what
+            `keras.utils.image_dataset_from_directory` does: the whole image,
+            whatever its aspect, without antialiasing; "crop" keeps the
+            aspect and cuts off on both sides what does not fit;
+            "central_crop" keeps the central 87.5 % of that, as is the custom
+            for ImageNet. An image of that size is left as it is.
 
     Returns:
         uint8 tensor of that shape.
@@ -27,15 +30,17 @@ def fit(image, shape, central_crop=False):
     image = _with_channels(image, shape[-1])
     if tuple(image.shape) == tuple(shape):
         return image
+    if resizing == "stretch":
+        return _resize(image, shape, antialias=False)
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     target = tf.constant(shape[:2], tf.float32)
     window = target * tf.reduce_min(size / target)
-    if central_crop:
+    if resizing == "central_crop":
         window *= _CENTRAL_CROP
     return _resize(_cut(image, (size - window) / 2, window), shape)
 
 
-def augment(image, shape, kind, seed):
+def augment(image, shape, kind, resizing, seed):
     """A random variant of a training image, decided by its seed alone.
 
     Args:
@@ -45,29 +50,29 @@ def augment(image, shape, kind, seed):
             and crops at a random place (4 of 32 pixels, as is the custom for
             CIFAR); "resized_crop" takes 8 to 100 % of the area; "flip"
             mirrors every other image.
+        resizing: see `fit`; all but "resized_crop" begin with it.
         seed: int tensor (2,).
 
     Returns:
         uint8 tensor of that shape.
     """
     if kind == "none":
-        return fit(image, shape)
+        return fit(image, shape, resizing)
     seeds = tf.random.split(seed, 2)
     if kind == "resized_crop_flip":
         image = _random_area(_with_channels(image, shape[-1]), shape, seeds[0])
     else:
-        image = _random_shift(fit(image, shape), shape, seeds[0])
+        image = _random_shift(fit(image, shape, resizing), shape, seeds[0])
     if kind.endswith("flip"):
         image = tf.image.stateless_random_flip_left_right(image, seeds[1])
     return image
 
 
-def check_augmentation(kind):
-    """Raises InputError unless `kind` is one of `AUGMENTATIONS`."""
-    if kind not in AUGMENTATIONS:
+def check(name, value, values):
+    """Raises InputError unless `value` is one of `values`."""
+    if value not in values:
         raise errors.InputError(
-            f"An augmentation is one of {', '.join(AUGMENTATIONS)}. "
-            f"Received: {kind!r}."
+            f"{name} is one of {', '.join(values)}. Received: {value!r}."
         )
 
 
@@ -87,8 +92,8 @@ def _cut(image, start, size):
     )
 
 
-def _resize(image, shape):
-    image = tf.image.resize(image, shape[:2], antialias=True)
+def _resize(image, shape, antialias=True):
+    image = tf.image.resize(image, shape[:2], antialias=antialias)
     image = tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
     return tf.ensure_shape(image, shape)
 

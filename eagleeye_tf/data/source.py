@@ -80,8 +80,8 @@ class Source:
         image_shape: (height, width, channels) if all images have one, else
             None.
         augmentation: the kind that suits it (see `images.AUGMENTATIONS`).
-        central_crop: whether evaluation looks at the central 87.5 % of a
-            picture, as is the custom for ImageNet.
+        resizing: how its images come to another size (see
+            `images.RESIZINGS`).
         fingerprint: changes when the data set does, as far as can be told
             without reading all of a large one.
     """
@@ -92,7 +92,7 @@ class Source:
     test: Examples
     image_shape: tuple | None
     augmentation: str
-    central_crop: bool
+    resizing: str
     fingerprint: str
 
 
@@ -113,7 +113,7 @@ def in_memory(name, class_names, train, test, augmentation):
         test=_array_examples(*test),
         image_shape=train[0].shape[1:],
         augmentation=augmentation,
-        central_crop=False,
+        resizing="crop",
         fingerprint=digest(*train, *test),
     )
 

@@ -34,7 +34,7 @@ class Data:
         calibration: training examples that re-estimate BN statistics.
         sub_validation: training examples that score candidates.
         augmentation: kind of augmentation of training images.
-        central_crop: whether evaluation looks at the central part only.
+        resizing: how images come to that size; None if all have it.
         fingerprint: changes when the data set does.
         cache: folder on the disk for decoded images that are too large for
             memory; None to keep all of them in memory.
@@ -48,7 +48,7 @@ class Data:
     calibration: Examples
     sub_validation: Examples
     augmentation: str
-    central_crop: bool
+    resizing: str | None
     fingerprint: str
     cache: pathlib.Path | None = None
 
@@ -107,11 +107,11 @@ class Data:
 
     def batches(self, examples, batch_size):
         """Un-augmented batches (images, labels), the last may be smaller."""
-        shape, central = self.image_shape, self.central_crop
+        shape, resizing = self.image_shape, self.resizing
 
         def load(item, label):
             image = examples.decode(item)
-            return images_lib.fit(image, shape, central), label
+            return images_lib.fit(image, shape, resizing), label
 
         return (
             examples.items()
@@ -126,7 +126,8 @@ class Data:
         The same (seed, epoch) gives the same batches; `first` is the number
         of the first one that is wanted.
         """
-        shape, kind = self.image_shape, self.augmentation
+        shape, resizing = self.image_shape, self.resizing
+        kind = self.augmentation
 
         def load(position, example):
             item, label = example
@@ -135,7 +136,7 @@ class Data:
             low = tf.cast(position, tf.int32)
             high = tf.constant((seed * 1_000_003 + epoch) % (2**31 - 1))
             image = images_lib.augment(
-                image, shape, kind, tf.stack([high, low])
+                image, shape, kind, resizing, tf.stack([high, low])
             )
             return image, label
 
@@ -181,6 +182,7 @@ def split(
     calibration_images,
     sub_validation_images,
     augmentation=None,
+    resizing=None,
 ):
     """Splits a source for the job.
 
@@ -194,6 +196,7 @@ def split(
         sub_validation_images: number of images, at least 1.
         augmentation: one of `images.AUGMENTATIONS`; None for what suits the
             source.
+        resizing: one of `images.RESIZINGS`; None for what suits the source.
 
     Returns:
         A `Data`.
@@ -203,7 +206,9 @@ def split(
             out of range.
     """
     kind = augmentation or source.augmentation
-    images_lib.check_augmentation(kind)
+    images_lib.check("augmentation", kind, images_lib.AUGMENTATIONS)
+    resizing = resizing or source.resizing
+    images_lib.check("resizing", resizing, images_lib.RESIZINGS)
     if (
         len(image_shape) != 3
         or None in image_shape
@@ -239,6 +244,6 @@ def split(
         calibration=train.part(sub_validation_images, held_out),
         sub_validation=train.part(0, sub_validation_images),
         augmentation=kind,
-        central_crop=source.central_crop,
+        resizing=None if source.image_shape == tuple(image_shape) else resizing,
         fingerprint=source.fingerprint,
     )

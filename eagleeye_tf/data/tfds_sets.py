@@ -54,7 +54,7 @@ def open_tfds(name, data_dir=None):
         test=test,
         image_shape=None,
         augmentation="resized_crop_flip",
-        central_crop=True,
+        resizing="central_crop",
         fingerprint=source_lib.digest(
             info.full_name, str(train_split), str(test_split)
         ),

@@ -58,7 +58,8 @@ def export(model, directory, images, formats=()):
             `tf.data.Dataset`, a Keras `PyDataset` or a list of batches.
             Outputs are compared on the first 64; the first 256 give int8 its
             ranges, so they should be of all kinds.
-        formats: any of "litert", "litert_float16", "litert_int8", "onnx".
+        formats: "litert", "litert_float16", "litert_int8", "onnx", or
+            several of them.
 
     Returns:
         List of `ExportedFile`, the SavedModel first, then as in `formats`.
@@ -69,6 +70,7 @@ def export(model, directory, images, formats=()):
         ExportError: if a format cannot represent the network, or a file does
             not give its outputs; that file is removed.
     """
+    formats = [formats] if isinstance(formats, str) else formats
     formats_lib.require(formats)
     images, _ = examples.with_or_without_labels(images)
     _require_one_input_and_output(model, images.shape)

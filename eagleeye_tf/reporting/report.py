@@ -219,6 +219,9 @@ def files(records):
 
 def _export(records, _):
     export = records["export"]
+    if "error" in export:
+        text = f"The export of {export['source']} failed: {export['error']}"
+        return Section("Export", [Text(text)])
     text = (
         f"{export['source']} as export/saved_model and export/model.keras; "
         f"their outputs differ by at most {export['largest_difference']:.2g}."

@@ -7,8 +7,13 @@ import sys
 
 from eagleeye_tf import files
 
+_ABOUT = "about.json"
 _LIBRARIES = ("tensorflow", "keras", "numpy", "scipy")
 _HERE = __package__.partition(".")[0]
+
+
+# Where the present program added its command.
+_noted = []
 
 
 def note(folder, title):
@@ -18,8 +23,10 @@ def note(folder, title):
         folder: `pathlib.Path` of the workdir.
         title: headline of its report, if it has none yet.
     """
-    path = folder / "about.json"
+    path = folder / _ABOUT
     known = files.read_json(path) or {"title": title, "commands": []}
+    if _command() not in known["commands"]:
+        _noted.append(folder)
     # Each command once, however often it was killed and started again.
     known["commands"] = list(dict.fromkeys([*known["commands"], _command()]))
     known["versions"] = {
@@ -28,6 +35,26 @@ def note(folder, title):
         **{name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
     files.write_json(path, known)
+
+
+def withdraw():
+    """Takes the present program's command back if no result came of it."""
+    for folder in _noted:
+        path = folder / _ABOUT
+        if any(_is_newer(other, path) for other in folder.rglob("*")):
+            continue
+        known = files.read_json(path)
+        known["commands"].remove(_command())
+        if known["commands"]:
+            files.write_json(path, known)
+        else:
+            path.unlink()
+    _noted.clear()
+
+
+def _is_newer(other, path):
+    made, noted = other.stat().st_mtime_ns, path.stat().st_mtime_ns
+    return other.is_file() and other != path and made >= noted
 
 
 def _command():

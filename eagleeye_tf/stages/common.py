@@ -25,8 +25,8 @@ flags.adopt_module_key_flags(devices)
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "What to work on: the path of a .keras file (evaluate: of a SavedModel, "
-    ".tflite or .onnx file, too), one of "
+    "What to work on: the path of a .keras or .h5 file (evaluate: of a "
+    "SavedModel, .tflite or .onnx file, too), one of "
     f"{', '.join(zoo.NETWORKS)}, or a network of keras.applications.",
 )
 _WEIGHTS = flags.DEFINE_string(
@@ -87,6 +87,15 @@ _AUGMENTATION = flags.DEFINE_enum(
     "every other image mirrored or not; or as random areas of 8 to 100 %, "
     "mirrored. By default what suits the data set.",
 )
+_RESIZING = flags.DEFINE_enum(
+    "resizing",
+    None,
+    images_lib.RESIZINGS,
+    "How images come to the model's size: stretched, as "
+    "keras.utils.image_dataset_from_directory does it; cropped to its aspect; "
+    "or the central 87.5 % of that, as is the custom for ImageNet. By default "
+    "stretch for folders, central_crop for images of many sizes from TFDS.",
+)
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size",
     128,
@@ -103,7 +112,7 @@ class Job:
     """What a program works on.
 
     Attributes:
-        workdir: `pathlib.Path` of all results.
+        workdir: `pathlib.Path` of all results; None if there are none.
         data: `splits.Data` at the model's image size.
         distribution: `tf.distribute.Strategy` that shares out training.
         batch_size: images per batch, shared by all replicas.
@@ -112,7 +121,7 @@ class Job:
             train together, or the only one.
     """
 
-    workdir: pathlib.Path
+    workdir: pathlib.Path | None
     data: splits.Data
     distribution: tf.distribute.Strategy
     batch_size: int
@@ -202,6 +211,7 @@ class Job:
         return {
             "data": self.data.fingerprint,
             "image_shape": list(self.data.image_shape),
+            "resizing": self.data.resizing,
             "calibration_images": self.data.calibration.size,
             "sub_validation_images": self.data.sub_validation.size,
         }
@@ -238,20 +248,25 @@ class Job:
             )
 
 
-def open_job(several_machines=None):
+def open_job(several_machines=None, leaves_results=True):
     """Opens the data and the devices for the common flags.
 
     Args:
         several_machines: (`tf.distribute.Strategy` that spans them, whether
             this process leads); None if there is only one.
+        leaves_results: whether the program writes to the workdir; else it
+            needs one only where `--model` is not a file.
 
     Raises:
         InputError: for anything that does not exist or fit.
     """
-    _require(_MODEL, _DATASET, _WORKDIR)
+    _require(_MODEL, _DATASET)
+    path = None
+    if leaves_results or not zoo.is_file(_MODEL.value):
+        _require(_WORKDIR)
+        path = pathlib.Path(_WORKDIR.value)
+        _require_writable(path)
     import_custom_modules()
-    path = pathlib.Path(_WORKDIR.value)
-    _require_writable(path)
     distribution, leads = several_machines or (devices.distribution(), True)
     source = sources.open_source(_DATASET.value, _DATA_DIR.value)
     data = splits.split(
@@ -262,16 +277,17 @@ def open_job(several_machines=None):
             _SUB_VALIDATION_IMAGES.value, min(2560, source.train.size // 4)
         ),
         _AUGMENTATION.value,
+        _RESIZING.value,
     )
     job = Job(
         workdir=path,
-        data=dataclasses.replace(data, cache=path / "cache"),
+        data=dataclasses.replace(data, cache=path and path / "cache"),
         distribution=distribution,
         batch_size=BATCH_SIZE.value,
         seed=SEED.value,
         leads=leads,
     )
-    if leads:
+    if leads and leaves_results:
         about.note(path, f"{job.model_name()} on {data.name}")
     return job
 

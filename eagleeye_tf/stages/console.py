@@ -9,6 +9,7 @@ from absl import app
 from absl import logging
 
 from eagleeye_tf import errors
+from eagleeye_tf.stages import about
 
 _SHOW_WARNING = warnings.showwarning
 
@@ -32,6 +33,7 @@ def run(main):
         try:
             main()
         except errors.InputError as error:
+            about.withdraw()
             _fail(str(error), 2)
         except tf.errors.ResourceExhaustedError as error:
             cause = errors.cause(error)

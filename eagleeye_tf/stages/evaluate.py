@@ -65,7 +65,7 @@ def trained_path(job):
 
 
 def main():
-    job = common.open_job()
+    job = common.open_job(leaves_results=False)
     path = trained_path(job)
     if formats.is_keras(path):
         result = evaluate_model(job, path, "Test")

@@ -46,29 +46,39 @@ def export(job, path):
 
     Raises:
         ExportError: if a file does not give the network's outputs, or does
-            not run; one that does not is removed.
+            not run; one that does not is removed, and the result says why.
     """
     directory = job.workdir / "export"
-    whole, folder = job.trained_path(), directory / "full"
-    _clear(directory, folder, whole)
+    record = directory / "result.json"
+    _clear(directory, job.trained_path())
+    try:
+        result = _export(job, path, directory)
+    except errors.ExportError as error:
+        files.write_json(record, {"source": str(path), "error": str(error)})
+        raise
+    files.write_json(record, result)
+    return result
+
+
+def _export(job, path, directory):
     images, _ = job.data.arrays(job.data.calibration)
     written = _write(job, path, directory, images)
     saved = next(file for file in written if file.format == "saved_model")
     result = {"source": str(path), "largest_difference": saved.difference}
     if _FORMATS.value:
-        networks = {"full": written}
+        networks, whole = {"full": written}, job.trained_path()
         if not whole.samefile(path):
-            full = _write(job, whole, folder, images)
+            full = _write(job, whole, directory / "full", images)
             networks = {"full": full, "pruned": written}
         result["files"] = _measured(job, networks)
         console.say(f"\n{report.files(result['files'])}\n")
         _warn_of_large_falls(result["files"])
-    files.write_json(directory / "result.json", result)
     return result
 
 
-def _clear(directory, full, whole):
+def _clear(directory, whole):
     """Removes what could be taken for files of the network exported now."""
+    full = directory / "full"
     if full.resolve() in whole.resolve().parents:
         raise errors.InputError(
             f"{str(whole)!r} lies in a folder that an export replaces: copy "

@@ -61,6 +61,9 @@ def test_scores_equal_the_public_steps(model, images, examples):
         assert found.total == 50
         assert found.params == smaller.count_params()
         assert abs(found.macs / result.full_cost.macs - 0.5) <= 0.05
+    share = max(c.correct for c in result.candidates) / 50
+    told = f"<SearchResult: 4 candidates, the best with a score of {share:.2%}"
+    assert repr(result).startswith(told)
 
 
 def test_evolution_goes_on_where_it_was_killed(
@@ -206,7 +209,7 @@ def test_log_of_other_inputs_is_refused(
         images = images + 1
     else:
         examples = (examples[0], (examples[1] + 1) % 4)
-    with pytest.raises(ee.InputError, match=f"its {what} is"):
+    with pytest.raises(ee.InputError, match=f"{what} is not the same"):
         ee.search(model, images, examples, one, path)
 
 

@@ -115,7 +115,7 @@ def test_torn_header(tmp_path):
 def test_log_of_another_search(tmp_path, key):
     path = tmp_path / "log.jsonl"
     write(path, candidate(0))
-    with pytest.raises(errors.InputError, match=f"its {key} is"):
+    with pytest.raises(errors.InputError, match=f"search: {key} was"):
         with log.SearchLog(path, {**IDENTITY, key: "other"}):
             pass
 

@@ -63,6 +63,13 @@ def test_a_guess_has_a_third_and_two_standard_deviations(
     assert len(told) == is_guess
 
 
+def test_two_images_tell_nothing(known):
+    model, images, labels = known
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", errors.PlausibilityWarning)
+        search(model, images[[0, 30]], (labels[[0, 30]] + 1) % CLASSES)
+
+
 def test_only_so_many_images_are_looked_at(known):
     """The first are of one class, which all images are not."""
     model, images, labels = known

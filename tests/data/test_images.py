@@ -26,6 +26,16 @@ def test_grey_becomes_rgb_and_back():
     )
 
 
+def test_stretching_shows_the_whole_image():
+    image = np.zeros((8, 16, 3), np.uint8)
+    image[:, :4] = image[:, 12:] = 200
+    stretched = images.fit(image, (8, 8, 3), "stretch")
+    row = [200, 200, 0, 0, 0, 0, 200, 200]
+    np.testing.assert_array_equal(
+        stretched, np.broadcast_to(np.reshape(row, (1, 8, 1)), (8, 8, 3))
+    )
+
+
 def test_aspect_is_kept_by_cutting_both_sides():
     image = np.zeros((8, 16, 3), np.uint8)
     image[:, 4:12] = 200  # The central square.
@@ -37,7 +47,7 @@ def test_aspect_is_kept_by_cutting_both_sides():
 def test_central_crop_looks_at_seven_eighths():
     image = np.zeros((64, 64, 3), np.uint8)
     image[4:60, 4:60] = 100  # 56 of 64 pixels.
-    cropped = images.fit(image, (56, 56, 3), central_crop=True)
+    cropped = images.fit(image, (56, 56, 3), "central_crop")
     np.testing.assert_array_equal(cropped, np.full((56, 56, 3), 100))
 
 
@@ -45,7 +55,7 @@ def test_central_crop_looks_at_seven_eighths():
 def test_augmentation_is_decided_by_its_seed(kind):
     image = tf.constant(ramp(32, 32))
     results = [
-        images.augment(image, (32, 32, 3), kind, tf.constant([0, seed]))
+        images.augment(image, (32, 32, 3), kind, "crop", tf.constant([0, seed]))
         for seed in (1, 1, 2, 3, 4)
     ]
     assert all(r.dtype == tf.uint8 and r.shape == (32, 32, 3) for r in results)
@@ -60,7 +70,11 @@ def test_shift_by_at_most_an_eighth():
     places = set()
     for seed in range(60):
         shifted = images.augment(
-            tf.constant(image), (32, 32, 3), "shift", tf.constant([0, seed])
+            tf.constant(image),
+            (32, 32, 3),
+            "shift",
+            "crop",
+            tf.constant([0, seed]),
         )
         (y,), (x,) = np.nonzero(shifted.numpy()[..., 0])
         places.add((int(y) - 16, int(x) - 16))
@@ -75,7 +89,11 @@ def test_flip_happens_half_of_the_time():
     flipped = 0
     for seed in range(100):
         result = images.augment(
-            tf.constant(image), (8, 8, 3), "shift_flip", tf.constant([0, seed])
+            tf.constant(image),
+            (8, 8, 3),
+            "shift_flip",
+            "crop",
+            tf.constant([0, seed]),
         ).numpy()
         flipped += result[4, 7, 0] == 255
     assert 30 < flipped < 70
@@ -83,4 +101,4 @@ def test_flip_happens_half_of_the_time():
 
 def test_unknown_augmentation():
     with pytest.raises(errors.InputError, match="none, shift.*'mixup'"):
-        images.check_augmentation("mixup")
+        images.check("augmentation", "mixup", images.AUGMENTATIONS)

@@ -76,6 +76,15 @@ def test_folder_with_train_and_val(tmp_path):
     assert (source.train.size, source.test.size) == (6, 4)
 
 
+def test_class_without_a_folder_of_test_images(tmp_path):
+    for folder in ("train/a", "train/b", "test/a"):
+        write_image(tmp_path / folder / "1.png", 1)
+    with pytest.raises(
+        errors.InputError, match="no folder '.*test/b'.*class 'b'"
+    ):
+        sources.open_source(str(tmp_path))
+
+
 def test_parts_are_ranges():
     source = sources.open_source("digits")
     whole = [int(label) for _, label in source.train.items()]

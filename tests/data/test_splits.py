@@ -1,5 +1,6 @@
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 from tests_data import write_numbered_folder
@@ -90,6 +91,45 @@ def test_arrays(data):
     images, labels = data.arrays(data.calibration)
     assert images.shape == (12, 8, 8, 3) and images.dtype == np.uint8
     np.testing.assert_array_equal(labels, images[:, 0, 0, 0] % 2 == 0)
+
+
+@pytest.mark.parametrize("shape", [(31, 17, 3), (8, 8, 3)])
+def test_folders_look_as_keras_shows_them(tmp_path, shape):
+    random = np.random.default_rng(0)
+    for number in range(20):
+        image = random.integers(0, 256, (20, 16, 3), np.uint8)
+        path = tmp_path / f"class_{number % 2}" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        keras.utils.save_img(path, image, scale=False)
+    keras_images, _ = keras.utils.image_dataset_from_directory(
+        tmp_path, image_size=shape[:2], batch_size=20, verbose=False
+    ).get_single_element()
+    source = sources.open_source(str(tmp_path))
+    data = splits.split(source, shape, 4, 4)
+    parts = (data.train, data.test, data.calibration, data.sub_validation)
+    ours = np.concatenate([data.arrays(part)[0] for part in parts])
+    # In the same order, whatever it is.
+    ours, theirs = (
+        np.stack(sorted(np.asarray(x, np.float32), key=np.mean))
+        for x in (ours, keras_images)
+    )
+    np.testing.assert_allclose(ours, theirs, atol=0.51)  # Ours are uint8.
+
+
+@pytest.mark.parametrize(
+    ("shape", "resizing"), [((8, 8, 3), None), ((9, 8, 3), "crop")]
+)
+def test_images_of_the_right_size_are_not_resized(shape, resizing):
+    source = sources.open_source("digits")
+    assert splits.split(source, shape, 10, 10).resizing == resizing
+
+
+def test_resizing_of_ones_own():
+    source = sources.open_source("digits")
+    other = splits.split(source, (9, 8, 3), 10, 10, resizing="stretch")
+    assert other.resizing == "stretch"
+    with pytest.raises(errors.InputError, match="stretch, crop.*'pad'"):
+        splits.split(source, (9, 8, 3), 10, 10, resizing="pad")
 
 
 def test_fewer_images_than_announced_are_told(data):

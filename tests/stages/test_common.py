@@ -141,7 +141,7 @@ def test_network_trained_on_another_split_is_refused(set_flags):
     set_flags(width=0.25, train_epochs=1, sub_validation_images=64)
     train.train(common.open_job())
     set_flags(width=0.25, sub_validation_images=65)
-    with refused("sub_validation_images=64, now it is 65"):
+    with refused("sub_validation_images was 64, now it is 65"):
         common.open_job().trained_model()
 
 
@@ -155,7 +155,7 @@ def test_finetuning_needs_the_split_of_the_search(set_flags, tmp_path):
     set_flags(**common_flags)
     search.search(common.open_job())
     set_flags(**common_flags, calibration_images=65)
-    with refused("calibration_images=64, now it is 65"):
+    with refused("calibration_images was 64, now it is 65"):
         finetune.finetune(common.open_job())
 
 

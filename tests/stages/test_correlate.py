@@ -257,7 +257,7 @@ def test_accuracies_belong_to_an_augmentation(flags_of_study, tuned_at_once):
     flags_of_study(num_candidates=3, augmentation="none")
     correlate.main()
     flags_of_study(num_candidates=3, augmentation="shift")
-    with pytest.raises(errors.InputError, match="its augmentation is 'none'"):
+    with pytest.raises(errors.InputError, match="augmentation was 'none'"):
         correlate.main()
 
 

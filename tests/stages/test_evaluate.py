@@ -1,3 +1,5 @@
+import os
+
 import digit_models
 import keras
 import numpy as np
@@ -22,12 +24,24 @@ def network():
 def test_litert_file_and_saved_model(set_flags, tmp_path, network, capsys):
     model, correct = network
     images = toys.images(model)
-    for file in exporting.export(model, tmp_path, images, ["litert"]):
-        set_flags(model=str(file.path))
+    for file in exporting.export(model, tmp_path, images, "litert"):
+        set_flags(model=str(file.path), workdir=None)
         evaluate.main()
         told = capsys.readouterr().out
         assert f"{correct} of 359 correct, {correct / 359:.2%}; " in told
         assert f"; {file.bytes:,} bytes" in told
+
+
+def test_keras_file_leaves_nothing(set_flags, tmp_path, network, capsys):
+    model, correct = network
+    model.save(tmp_path / "model.keras")
+    set_flags(model=str(tmp_path / "model.keras"), workdir=None)
+    evaluate.main()
+    told = capsys.readouterr().out
+    assert f"{correct} of 359 correct" in told
+    # 8 x 8 x 3 pixels, 10 classes.
+    assert "; 1,920 MACs, 1,930 parameters" in told
+    assert os.listdir(tmp_path) == ["model.keras"]
 
 
 def test_onnx_file(set_flags, tmp_path, network, capsys):

@@ -122,7 +122,7 @@ def test_sensitivity_cuts_by_the_importance_asked_for(set_flags, tmp_path):
         answers = toys.outputs(model, pictures.astype("float32")).argmax(1)
         assert line["vanilla_correct"] == (answers == labels).sum()
     set_flags(**flags, importance="l1")
-    with pytest.raises(errors.InputError, match="its importance is 'random'"):
+    with pytest.raises(errors.InputError, match="importance was 'random'"):
         explain.main()
 
 

@@ -20,6 +20,7 @@ from eagleeye_tf.deployment import latency
 from eagleeye_tf.deployment import litert
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import export
+from eagleeye_tf.stages import report
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +174,9 @@ def test_wrong_file_is_not_kept(set_flags, tmp_path, monkeypatch, digits):
     set_flags(model=str(path), format=["litert"])
     with pytest.raises(errors.ExportError, match="float32.tflite differ from"):
         export.main()
-    assert names(folder) == ["model.keras", "saved_model"]
+    assert names(folder) == ["model.keras", "result.json", "saved_model"]
+    page = report.write(tmp_path / "work").read_text()
+    assert "failed: " in page and "float32.tflite differ from" in page
 
 
 def test_large_fall_in_accuracy_is_told(

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import time
 
 import pytest
 
@@ -73,6 +74,26 @@ def test_the_calibration_study_is_drawn_from_its_record(tmp_path):
     for name in ("calibration", "distances"):
         figure = tmp_path / "figures" / f"{name}.svg"
         assert b"<svg" in figure.read_bytes()
+
+
+def test_a_refused_command_is_not_one_to_reproduce(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["search", "--macs=0.5"])
+    about.note(tmp_path, "title")
+    (tmp_path / "log.jsonl").write_text("{}")
+    about.withdraw()  # Refused in the end, but something came of it.
+    monkeypatch.setattr("sys.argv", ["search", "--macs=9"])
+    time.sleep(0.02)  # A file system's clock may be as coarse as that.
+    about.note(tmp_path, "title")
+    about.withdraw()
+    known = json.loads((tmp_path / "about.json").read_text())
+    assert [c.split()[-1] for c in known["commands"]] == ["--macs=0.5"]
+
+
+def test_a_folder_with_refused_commands_alone_holds_no_results(tmp_path):
+    about.note(tmp_path, "title")
+    about.withdraw()
+    with pytest.raises(errors.InputError, match="holds no results"):
+        report.write(tmp_path)
 
 
 def test_commands_come_once_and_the_first_title_stays(tmp_path, monkeypatch):

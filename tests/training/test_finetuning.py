@@ -203,11 +203,13 @@ def test_a_folder_belongs_to_one_network_and_its_settings(tmp_path):
     model = linear()
     finetune(model)
     other = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
-    with pytest.raises(ee.InputError, match="was made with network="):
+    with pytest.raises(ee.InputError, match="network is not the same"):
         finetune(other)
-    with pytest.raises(ee.InputError, match="learning_rate=0.5, now it is 0.1"):
+    with pytest.raises(
+        ee.InputError, match="learning_rate was 0.5, now it is 0.1"
+    ):
         finetune(linear(), learning_rate=0.1)
-    with pytest.raises(ee.InputError, match="was made with examples="):
+    with pytest.raises(ee.InputError, match="examples is not the same"):
         ee.finetune(
             linear(),
             (FEATURES, 1 - LABELS),
