@@ -57,6 +57,7 @@ def names(tmp_path, monkeypatch):
     return {
         "keras": keras,
         "ee": ee,
+        "model": model,
         "images": images,
         "labels": labels,
         "test_images": test_images.astype(np.float32),
@@ -75,7 +76,14 @@ def test_examples_run(names):
     assert 0.4 * ee.cost(model).macs < ee.cost(winner).macs
     assert ee.cost(winner).macs < 0.6 * ee.cost(model).macs
     assert pathlib.Path("checkpoints").is_dir()
+    whole = keras.models.load_model("from_pixels.keras")
+    images = names["images"][:3]
+    np.testing.assert_allclose(
+        toys.outputs(whole, images),
+        toys.outputs(model, images / 255),
+        rtol=1e-4,
+    )
     # A third of every group is gone, from the model that was loaded.
     assert names["smaller"].get_layer("conv1").filters == 9
-    answers = toys.outputs(model, names["images"][:3])
+    answers = toys.outputs(model, images)
     np.testing.assert_allclose(names["answers"][:3], answers, rtol=1e-4)
