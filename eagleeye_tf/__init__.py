@@ -38,6 +38,7 @@ _EXPORTS = {
     "InputError": "eagleeye_tf.errors",
     "ExportError": "eagleeye_tf.errors",
     "VerificationError": "eagleeye_tf.errors",
+    "PlausibilityWarning": "eagleeye_tf.errors",
 }
 __all__ = sorted(_EXPORTS)
 

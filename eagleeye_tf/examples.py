@@ -48,7 +48,28 @@ def with_or_without_labels(examples):
             return as_arrays(examples)
         examples = np.concatenate([np.asarray(batch) for batch in examples])
     images = np.asarray(examples)
+    if not images.size:
+        raise errors.InputError("The set of images is empty.")
     return images, np.full(len(images), -1)
+
+
+def mixed(images, labels):
+    """The same examples, in another order if they are sorted by class.
+
+    Then the first few, which decide much in a race, would be of a few
+    classes. The new order is always the same.
+
+    Args:
+        images: array (examples, …).
+        labels: array (examples,).
+    """
+    shares = np.unique(labels, return_counts=True)[1] / len(labels)
+    # What neighbours of another class a random order has.
+    expected = (len(labels) - 1) * (1 - np.square(shares).sum())
+    if np.count_nonzero(np.diff(labels)) >= expected / 2:
+        return images, labels
+    order = np.random.default_rng(len(labels)).permutation(len(labels))
+    return images[order], labels[order]
 
 
 def is_pair(examples):
@@ -132,6 +153,27 @@ def check_classifier(model):
         )
 
 
+def check_inputs(model, spec):
+    """Raises InputError unless a model takes batches of a `TensorSpec`.
+
+    Args:
+        model: `keras.Model`.
+        spec: of a batch; of a model with several inputs any structure of
+            them.
+    """
+    expected = [tuple(x.shape) for x in model.inputs]
+    found = [x.shape for x in tf.nest.flatten(spec)]
+    # Keras adds a channel to images without one, which are no batch of 2-D.
+    if len(expected) != len(found) or (
+        len(found) == 1 and not found[0].is_compatible_with(expected[0])
+    ):
+        raise errors.InputError(
+            f"Model {model.name!r} takes batches of shape "
+            f"{', '.join(map(str, expected))}. Received: "
+            f"{', '.join(map(str, found))}."
+        )
+
+
 def check(model, images, labels):
     """Raises InputError unless a classifier takes images and knows labels.
 
@@ -149,6 +191,12 @@ def check(model, images, labels):
         raise errors.InputError(
             f"Model {model.name!r} takes images of shape {expected}. "
             f"Received: {found}."
+        )
+    # Without a copy: these two are not finite if any is not.
+    if not np.isfinite([images.min(), images.max()]).all():
+        raise errors.InputError(
+            "Images are finite numbers. Received: NaN or infinite values "
+            f"among {len(images)} images of type {images.dtype}."
         )
     check_labels(model, labels)
 

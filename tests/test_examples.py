@@ -102,3 +102,16 @@ def test_labels_that_are_not_whole_numbers():
 def test_one_output_unit_has_no_top1():
     with pytest.raises(errors.InputError, match="at least 2 classes"):
         examples.check(identity(1), INPUTS, np.array([0, 1]))
+
+
+def test_sorted_examples_are_mixed():
+    labels = np.repeat(np.arange(4), 25)
+    images = labels[:, np.newaxis] * 10
+    mixed_images, mixed_labels = examples.mixed(images, labels)
+    np.testing.assert_array_equal(mixed_images[:, 0], mixed_labels * 10)
+    np.testing.assert_array_equal(np.bincount(mixed_labels), [25] * 4)
+    assert len(set(mixed_labels[:20].tolist())) == 4
+    again, _ = examples.mixed(mixed_images, mixed_labels)
+    assert again is mixed_images  # Once is enough.
+    unknown = np.full(100, -1)
+    assert examples.mixed(images, unknown)[0] is images

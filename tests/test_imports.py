@@ -14,6 +14,7 @@ EVERYWHERE = {
     "files",
     "locks",
     "outputs",
+    "plain_numbers",
     "progress",
     "replicas",
 }

@@ -9,12 +9,14 @@ batches is enough.
 """
 
 import dataclasses
+import warnings
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from eagleeye_tf import errors
+from eagleeye_tf import examples
 from eagleeye_tf import replicas
 from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import scoring
@@ -98,7 +100,9 @@ def adapt_batch_norm(
     Args:
         model: a functional or Sequential `keras.Model`.
         images: array (examples, …), or a `tf.data.Dataset` or other iterable
-            of batches, each the images or a tuple that starts with them.
+            of batches, each the images or a tuple that starts with them. A
+            model with several inputs takes a dataset, whose batches are, or
+            start with, a tuple or dict of them.
         batch_size: examples per batch, for arrays; with several replicas
             they share each batch.
         distribution: a `tf.distribute.Strategy`; None for the current one.
@@ -109,17 +113,25 @@ def adapt_batch_norm(
         `model`. Unchanged if it has no BatchNormalization.
 
     Raises:
-        InputError: if there are no images, or a statistic is not finite.
+        InputError: if there are no images, the model does not take them, or
+            a statistic is not finite.
+
+    Warns:
+        PlausibilityWarning: if a layer holds BN that is not seen.
     """
+    if batch_size < 1:
+        raise errors.InputError(
+            f"batch_size is at least 1. Received: {batch_size}."
+        )
+    warn_of_hidden(model)
     distribution = distribution or tf.distribute.get_strategy()
     if not batch_norm_layers(model):
         return model
     with distribution.scope():
         copy = rebuild.with_batch_statistics(model)
     moments = {path: new_moments() for path in batch_norm_layers(copy)}
-    batches = batches_lib.without_labels(
-        batches_lib.of_images(images, batch_size)
-    )
+    batches = batches_lib.of_images(images, batch_size)
+    examples.check_inputs(model, batches.element_spec)
     collect(copy, batches, distribution, moments)
     assign(model, moments)
     return model
@@ -134,19 +146,46 @@ def batch_norm_layers(model):
     }
 
 
-def collect(model, batches, distribution, moments):
+def warn_of_hidden(model):
+    """Warns of BN inside other layers, which keeps its inherited statistics.
+
+    Warns:
+        PlausibilityWarning: with the paths of the layers that hold it.
+    """
+    hidden = [
+        path
+        for path, layer in network.all_layers(model)
+        if not isinstance(layer, keras.layers.BatchNormalization)
+        and any(w.path.endswith("/moving_variance") for w in layer.weights)
+    ]
+    if hidden:
+        warnings.warn(
+            "Layers hold BatchNormalization of their own: "
+            f"{', '.join(hidden)}. It keeps the statistics that it inherits, "
+            "so scores may tell nothing. Only BatchNormalization that is a "
+            "layer of the model, or of a functional model in it, is "
+            "re-estimated.",
+            errors.PlausibilityWarning,
+            stacklevel=3,
+        )
+
+
+def collect(model, batches, distribution, moments, labelled=False):
     """Adds what enters each BN layer to its moments.
 
     Args:
         model: built by `Pruner.prune(…, batch_statistics=True)` or
             `with_batch_statistics`; its moving statistics are overwritten. A
             layer that is called several times sees the values of all calls.
-        batches: `tf.data.Dataset` of batches (images, labels).
+        batches: `tf.data.Dataset` of batches of images.
         distribution: a `tf.distribute.Strategy`; replicas share each batch.
         moments: `{path: Moments}`; changed.
+        labelled: whether batches are (images, labels), the model classifies
+            images, and its answers count.
 
     Returns:
-        How many answers were correct, with the statistics of each batch.
+        How many answers were correct, with the statistics of each batch; 0
+        without labels.
 
     Raises:
         InputError: if there are no images, or a statistic is not finite.
@@ -157,16 +196,21 @@ def collect(model, batches, distribution, moments):
 
     @tf.function(input_signature=[batches.element_spec])
     def step(batch):
-        return distribution.run(observe, args=batch)
+        return distribution.run(observe, args=batch if labelled else (batch,))
 
-    def observe(images, labels):
+    def observe(images, labels=None):
         # Each replica tells what it saw of its own share, which Keras does
         # not aggregate: all is merged below.
-        images_here = replicas.never_empty(tf.cast(images, tf.float32))
+        images_here = tf.nest.map_structure(
+            lambda x: replicas.never_empty(tf.cast(x, tf.float32)), images
+        )
         with batch_statistics.observing(layers.values()):
             answers = model(images_here, training=False)
         observed = [layer.observed for layer in layers.values()]
-        return scoring.hits(answers, labels), tf.shape(images)[0], observed
+        hits = tf.zeros((), tf.int64)
+        if labelled:
+            hits = scoring.hits(answers, labels)
+        return hits, tf.shape(tf.nest.flatten(images)[0])[0], observed
 
     # TensorFlow takes a function traced for each of many networks for one that
     # is traced too often, and warns; it says nothing of concrete ones.

@@ -1,15 +1,17 @@
 """Images -> batches; fingerprints of what was seen."""
 
 import hashlib
+import json
 
 import numpy as np
 import tensorflow as tf
 
+from eagleeye_tf import errors
 from eagleeye_tf import examples
 
 
 def of_images(images, batch_size):
-    """A `tf.data.Dataset` of image batches (batch, …), in order.
+    """A `tf.data.Dataset` of image batches, in order.
 
     Args:
         images: array (examples, …), or a pair that starts with one; or a
@@ -21,9 +23,12 @@ def of_images(images, batch_size):
         images, _ = images
     examples.require_an_end(images)
     if isinstance(images, tf.data.Dataset):
-        return images.map(_first)
+        return images.map(lambda first, *_: first)
     if not hasattr(images, "shape"):
-        images = np.concatenate([np.asarray(_first(b)) for b in images])
+        images = [np.asarray(_first(batch)) for batch in images]
+        if not images:
+            raise errors.InputError("There are no images.")
+        images = np.concatenate(images)
     return _sliced((images,), batch_size).map(lambda images: images)
 
 
@@ -49,30 +54,35 @@ def _sliced(arrays, batch_size):
     ).prefetch(1)
 
 
-def without_labels(batches):
-    """Image batches -> batches (images, labels) with labels that never fit."""
-
-    def label(images):
-        return images, tf.fill(tf.shape(images)[:1], tf.constant(-1, tf.int64))
-
-    return batches.map(label)
-
-
 def fingerprint(*arrays):
     """SHA-256 over the contents, shapes and types of arrays, as hex."""
     digest = hashlib.sha256()
     for array in arrays:
         array = np.ascontiguousarray(array)
         digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.data)
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
 def model_fingerprint(model):
-    """SHA-256 over the architecture and the weights of a model, as hex."""
-    config = np.frombuffer(model.to_json().encode(), np.uint8)
+    """SHA-256 over the architecture and the weights of a model, as hex.
+
+    How it was compiled, and what of it may be trained, is left out.
+    """
+    config = json.dumps(_architecture(json.loads(model.to_json())))
+    config = np.frombuffer(config.encode(), np.uint8)
     return fingerprint(config, *model.get_weights())
 
 
-def _first(batch, *_):
+def _architecture(config):
+    """What `to_json` wrote, without what changes no output."""
+    if isinstance(config, list):
+        return [_architecture(part) for part in config]
+    if not isinstance(config, dict):
+        return config
+    left_out = ("compile_config", "trainable")
+    return {k: _architecture(v) for k, v in config.items() if k not in left_out}
+
+
+def _first(batch):
     return batch[0] if isinstance(batch, (tuple, list)) else batch

@@ -3,13 +3,12 @@
 import contextlib
 import dataclasses
 import operator
-import pathlib
+import warnings
 
 import numpy as np
 
 from eagleeye_tf import errors
 from eagleeye_tf import examples as examples_lib
-from eagleeye_tf import files
 from eagleeye_tf import progress
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.candidates import algorithms
@@ -19,9 +18,10 @@ from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import plausibility
 from eagleeye_tf.candidates import racing
+from eagleeye_tf.candidates import rankings as rankings_lib
+from eagleeye_tf.candidates import sampling
 from eagleeye_tf.candidates import settings as settings_lib
 from eagleeye_tf.pruning import channel_graph
-from eagleeye_tf.pruning import importance as importance_lib
 from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.pruning.cost import CostModel
 
@@ -151,11 +151,14 @@ def search(
             belongs to another search.
 
     Warns:
-        PlausibilityWarning: if the network itself is no better than a guess.
+        PlausibilityWarning: if the network itself is no better than a guess,
+            if BN hides in layers of the user's own, or if there are not so
+            many networks as candidates are asked for.
     """
     settings = settings or settings_lib.SearchSettings()
     examples_lib.check_classifier(model)
     graph = _prunable(model)
+    adaptive_bn.warn_of_hidden(model)
     fingerprint = batches_lib.model_fingerprint(model)
     cost_model = CostModel(graph)
     calibration, sub_validation = _arrays(model, calibration, sub_validation)
@@ -172,10 +175,10 @@ def search(
         "latency_model": cost_model.fingerprint if is_measured else None,
     }
     pruner = make_pruner(model, settings, calibration, graph)
-    if callable(settings.importance):  # Its name does not tell what it does.
-        identity["rankings"] = batches_lib.fingerprint(*pruner.rankings)
-    elif log_path:
-        pruner = _as_before(pruner, log_path, identity, settings)
+    rankings = rankings_lib.Rankings(
+        pruner, settings.importance, log_path, identity
+    )
+    pruner = rankings.pruner
     evaluator = evaluators.make(
         pruner,
         calibration,
@@ -199,12 +202,9 @@ def search(
         _open_log(log_path, identity) as log,
         _Progress(verbose, evaluations, on_evaluation) as on_candidate,
     ):
+        rankings.keep()
         race = racing.Race(evaluator, rungs, log, on_candidate)
-        waiting = settings.num_candidates
-        while waiting:
-            generation = min(waiting, algorithm.generation or waiting)
-            algorithm.update(race.enter(algorithm.suggest(generation)))
-            waiting -= generation
+        _enter_all(race, algorithm, settings.num_candidates)
         candidates = race.finish()
     candidates.sort(
         key=lambda c: (
@@ -231,6 +231,31 @@ def search(
     return result
 
 
+def _enter_all(race, algorithm, count):
+    """Brings `count` candidates to a race; fewer if there are no more.
+
+    Warns:
+        PlausibilityWarning: if there are no more.
+    """
+    entered = 0
+    while entered < count:
+        generation = min(count - entered, algorithm.generation or count)
+        try:
+            algorithm.update(race.enter(algorithm.suggest(generation)))
+        except sampling.ExhaustedError as error:
+            generation = len(race.enter(error.found))
+            if not entered + generation:
+                raise
+            warnings.warn(
+                f"The search ends with {entered + generation} candidates "
+                f"instead of {count}. {error}",
+                errors.PlausibilityWarning,
+                stacklevel=3,
+            )
+            return
+        entered += generation
+
+
 def _arrays(model, calibration, sub_validation):
     """Both sets as arrays (images, labels), with images of one type."""
     calibration = examples_lib.with_or_without_labels(calibration)
@@ -242,30 +267,12 @@ def _arrays(model, calibration, sub_validation):
         )
     for images, labels in (calibration, sub_validation):
         examples_lib.check(model, images, labels)
-    return calibration, sub_validation
-
-
-def _as_before(pruner, log_path, identity, settings):
-    """The pruner of a search that goes on: it cuts the channels it cut then.
-
-    An importance that adds up gradients rounds them differently on another
-    device, or with another number of threads, and so do ties fall.
-    """
-    if not isinstance(importance_lib.resolve(settings.importance), type):
-        return pruner  # The weights alone tell it.
-    path = pathlib.Path(log_path).with_suffix(".rankings.json")
-    own = {n: identity[n] for n in ("model", "calibration_set", "importance")}
-    known = files.read_json(path)
-    if known is None or known["of"] != own:
-        rankings = [ranking.tolist() for ranking in pruner.rankings]
-        files.write_json(path, {"of": own, "rankings": rankings})
-        return pruner
-    return rebuild.Pruner(
-        pruner.graph.model,
-        round_to=settings.round_to,
-        graph=pruner.graph,
-        rankings=[np.array(ranking) for ranking in known["rankings"]],
-    )
+    if (sub_validation[1] < 0).all():
+        raise errors.InputError(
+            "Sub-validation images need labels, by which candidates are "
+            "scored. Received: -1, which is no class."
+        )
+    return examples_lib.mixed(*calibration), examples_lib.mixed(*sub_validation)
 
 
 def _require_same_network(fingerprint, latencies):

@@ -88,9 +88,8 @@ class Evaluator(abc.ABC):
         for images, labels in (calibration, sub_validation):
             examples.check(pruner.graph.model, images, labels)
         self.pruner = pruner
-        self.has_batch_norm = bool(
-            adaptive_bn.batch_norm_layers(pruner.graph.model)
-        )
+        self._paths = list(adaptive_bn.batch_norm_layers(pruner.graph.model))
+        self.has_batch_norm = bool(self._paths)
         self.calibration_size = len(calibration[1])
         self.sub_validation_size = len(sub_validation[1])
         self.exact = new_moments().exact
@@ -163,10 +162,10 @@ class Evaluator(abc.ABC):
         (start,) = {trial.calibrated for trial in trials}
         if start >= stop or not self.has_batch_norm:
             return [0] * len(trials)
-        paths = adaptive_bn.batch_norm_layers(self.pruner.graph.model)
         for trial in trials:
-            if not trial.moments:
-                trial.moments = {path: self._new_moments() for path in paths}
+            trial.moments = trial.moments or {
+                path: self._new_moments() for path in self._paths
+            }
         correct = self._calibrate(trials, slice(start, stop))
         for trial in trials:
             adaptive_bn.check(trial.moments)

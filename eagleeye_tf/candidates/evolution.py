@@ -31,17 +31,15 @@ class EvolutionarySearch(sampling.SearchAlgorithm):
         super().__init__(*arguments)
         self._random = sampling.RandomSampling(*arguments)
         self._known = []
-        self._seen = set()
 
     def suggest(self, count):
         """See `sampling.SearchAlgorithm`."""
         if self._known:
-            proposals = self._breed(count)
-        else:
-            proposals = self._random.suggest(count)
+            return self._breed(count)
+        try:
+            return self._random.suggest(count)
+        finally:
             self.drawn = self._random.drawn
-        self._seen.update(proposal.kept for proposal in proposals)
-        return proposals
 
     def update(self, candidates):
         """See `sampling.SearchAlgorithm`."""
@@ -62,26 +60,22 @@ class EvolutionarySearch(sampling.SearchAlgorithm):
                 self._settings,
             )
             first, self.drawn = self.drawn, self.drawn + sampling.BLOCK
-            for child in block.proposals(self._groups, first):
-                if child.kept in self._seen:
-                    continue
-                self._seen.add(child.kept)
+            seen = self._random.seen  # Random ones are no children's doubles.
+            for child in block.proposals(self._groups, first, seen):
                 children.append(child)
                 if len(children) == count:
                     self.drawn = child.index + 1
                     return children
-        return children + self._strangers(count - len(children))
-
-    def _strangers(self, count):
-        """Random proposals, where the best have no new children left."""
-        found = []
-        while len(found) < count:
-            (proposal,) = self._random.suggest(1)
-            if proposal.kept not in self._seen:
-                self._seen.add(proposal.kept)
-                found.append(dataclasses.replace(proposal, index=self.drawn))
-                self.drawn += 1
-        return found
+        # The best have no new children left.
+        while len(children) < count:
+            try:
+                (stranger,) = self._random.suggest(1)
+            except sampling.ExhaustedError as error:
+                error.found = children
+                raise
+            children.append(dataclasses.replace(stranger, index=self.drawn))
+            self.drawn += 1
+        return children
 
     def _parents(self):
         """Ratios of the best candidates: float array (parents, groups)."""

@@ -129,4 +129,10 @@ class SearchLog(json_log.JsonLog):
 
     def accept(self, record):
         candidate = Candidate.from_json(record)
+        for correct, total in (
+            (candidate.correct, candidate.total),
+            (candidate.calibration_correct, candidate.calibration_total),
+        ):
+            if not 0 <= correct <= total:
+                raise ValueError(f"{correct} of {total} cannot be correct.")
         self._known[candidate.index, candidate.seen] = candidate

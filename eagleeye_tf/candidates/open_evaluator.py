@@ -55,8 +55,11 @@ class OpenEvaluator(TracedEvaluator):
             *candidate * self.width,
         ]
         traced = functools.partial(tf.function, input_signature=signature)
-        self._adapting = traced(self._adapt)
-        self._scoring = traced(self._score)
+        # Concrete functions, of which TensorFlow does not warn that one is
+        # traced for one search after the other; each when it is needed.
+        self._concrete = functools.cache(
+            lambda function: traced(function).get_concrete_function()
+        )
 
     def _adapt(self, images, labels, *candidates):
         return self._on_each_device(images, labels, candidates, adapting=True)
@@ -91,7 +94,8 @@ class OpenEvaluator(TracedEvaluator):
         arguments = self._arguments([self._network(t) for t in trials])
         correct = np.zeros(len(trials), int)
         for images, labels in self._batches(self._calibration, part):
-            found = self._adapting(images, labels, *arguments)
+            adapting = self._concrete(self._adapt)
+            found = adapting(images, labels, *arguments)
             for place, trial in enumerate(trials):
                 hits, observed = tf.nest.map_structure(
                     lambda tensor: tensor.numpy(), found[place]
@@ -103,7 +107,8 @@ class OpenEvaluator(TracedEvaluator):
     def _count(self, trials, part, adapted):
         arguments = self._arguments([self._network(t, adapted) for t in trials])
         batches = self._batches(self._sub_validation, part)
-        found = [self._scoring(*batch, *arguments) for batch in batches]
+        scoring_all = self._concrete(self._score)
+        found = [scoring_all(*batch, *arguments) for batch in batches]
         return [
             sum(int(on_each_device[place][0]) for on_each_device in found)
             for place in range(len(trials))

@@ -207,9 +207,7 @@ class Race:
         for p in proposals:
             if p.index not in self._trials:
                 self._trials[p.index] = self._evaluator.start(p.strategy)
-        logged = [
-            self._log and self._log.get(p.index, rung.seen) for p in proposals
-        ]
+        logged = [self._logged(p, rung) for p in proposals]
         for candidate in filter(None, logged):
             self._arrive(candidate)
         waiting = [
@@ -232,6 +230,19 @@ class Race:
             self._arrive(candidate)
             self._standing.append(proposal)
             self._dismiss(number)
+
+    def _logged(self, proposal, rung):
+        """What the log knows of a proposal on a rung, or None.
+
+        Lines of another network with that number do not count: they come
+        from a log that was put together of several.
+        """
+        known = self._log and self._log.get(proposal.index, rung.seen)
+        same = known and (known.strategy, known.kept) == (
+            proposal.strategy,
+            proposal.kept,
+        )
+        return known if same else None
 
     def _arrive(self, candidate):
         self._last[candidate.index] = candidate

@@ -32,7 +32,7 @@ class RebuiltEvaluator(Evaluator):
         model, _ = self._network(trial)
         batches = self._dataset(self._calibration, part)
         here = tf.distribute.get_strategy()
-        return [adaptive_bn.collect(model, batches, here, trial.moments)]
+        return [adaptive_bn.collect(model, batches, here, trial.moments, True)]
 
     def _count(self, trials, part, adapted):
         self.traces += 1

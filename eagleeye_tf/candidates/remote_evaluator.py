@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from eagleeye_tf import errors
+from eagleeye_tf import examples
 from eagleeye_tf import files
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.candidates import batches as batches_lib
@@ -32,6 +33,8 @@ def store(folder, name, calibration, sub_validation):
         calibration: `(images, labels)`.
         sub_validation: `(images, labels)`.
     """
+    calibration = examples.mixed(*calibration)  # As a search does it.
+    sub_validation = examples.mixed(*sub_validation)
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # Who reads the images while they change must not take them for others.

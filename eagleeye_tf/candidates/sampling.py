@@ -6,6 +6,7 @@ Every strategy that is proposed meets all constraints.
 import abc
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 
@@ -56,10 +57,22 @@ class Block:
     kept: np.ndarray
     costs: dict
 
-    def proposals(self, groups, first=0):
-        """Their `Proposal`s; `first` is the index of the draw's row 0."""
+    def proposals(self, groups, first=0, seen=None):
+        """Yields the `Proposal`s of networks that were not seen yet.
+
+        Args:
+            groups: sequence of `ChannelGroup`.
+            first: index of the draw's row 0.
+            seen: set of kept channels, as bytes; each that comes is added.
+                None for all.
+        """
         names = [group.name for group in groups]
         for place, row in enumerate(self.rows.tolist()):
+            if seen is not None:
+                network = self.kept[place].tobytes()
+                if network in seen:  # Before anything is made of it.
+                    continue
+                seen.add(network)
             ratios = self.ratios[place].tolist()
             yield Proposal(
                 index=first + row,
@@ -102,6 +115,16 @@ def meeting(ratios, groups, cost_model, constraints, settings):
     return Block(rows, ratios[rows], kept[rows], costs)
 
 
+class ExhaustedError(errors.InputError):
+    """There are not so many networks that meet the constraints.
+
+    Attributes:
+        found: the proposals that there were before this was known.
+    """
+
+    found = ()
+
+
 class SearchAlgorithm(abc.ABC):
     """What proposes strategies.
 
@@ -131,7 +154,8 @@ class SearchAlgorithm(abc.ABC):
         """Returns `count` new proposals.
 
         Raises:
-            InputError: if there are not so many that meet the constraints.
+            ExhaustedError: if there are not so many that meet the
+                constraints.
         """
 
     def update(self, candidates):
@@ -152,41 +176,61 @@ class RandomSampling(SearchAlgorithm):
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
+        self.seen = set()
         self._proposals = self._draw()
+        # Of a few networks each has come by then, but for what hardly ever
+        # comes.
+        networks = _count_networks(self._groups, self._settings)
+        self._enough = max(BLOCK, min(100 * networks, _GIVE_UP_AFTER))
 
     def suggest(self, count):
         """Returns `count` new proposals.
 
         Raises:
-            InputError: if millions of draws in a row miss the constraints,
-                or only networks that were proposed before meet them.
+            ExhaustedError: if millions of draws in a row miss the
+                constraints, or only networks that were seen before meet them.
         """
         proposals = []
         for _ in range(count):
-            proposal = next(self._proposals)
+            proposal = next(self._proposals, None)
+            if proposal is None:
+                raise self._exhausted(proposals)
             self.drawn = proposal.index + 1
             proposals.append(proposal)
         return proposals
 
     def _draw(self):
         s = self._settings
-        seen = set()
         last = 0
         for block in itertools.count():
             drawn = draw_block(
                 block, self._groups, self._cost_model, self._constraints, s
             )
-            for proposal in drawn.proposals(self._groups, block * BLOCK):
-                if proposal.kept in seen:  # The same network once more.
-                    continue
-                seen.add(proposal.kept)
+            for proposal in drawn.proposals(
+                self._groups, block * BLOCK, self.seen
+            ):
                 last = proposal.index
                 yield proposal
-            if (block + 1) * BLOCK - last > _GIVE_UP_AFTER:
-                found = chances(
-                    self._groups, self._cost_model, self._constraints, s
-                )
-                raise exhausted(_GIVE_UP_AFTER, found, s, len(seen))
+            if (block + 1) * BLOCK - last > self._enough:
+                return
+
+    def _exhausted(self, found):
+        alone = chances(
+            self._groups, self._cost_model, self._constraints, self._settings
+        )
+        error = exhausted(self._enough, alone, self._settings, len(self.seen))
+        error.found = found
+        return error
+
+
+def _count_networks(groups, settings):
+    """How many networks there are, whatever they cost."""
+    ends = [[settings.min_ratio], [settings.max_ratio]]
+    most, least = strategy_lib.kept_channels(
+        np.repeat(ends, len(groups), axis=1), groups, settings.round_to
+    )
+    widths = -(-(most - least) // settings.round_to) + 1
+    return math.prod(widths.tolist())
 
 
 def chances(groups, cost_model, constraints, settings):
@@ -229,13 +273,13 @@ def exhausted(drawn, found_alone, settings, found):
         for c, (share, low, high) in found_alone.items()
     )
     ways = ["ask for fewer candidates"] if found else []
-    ways += [c.way_out for c in found_alone]
+    ways += [c.way_out for c, (share, *_) in found_alone.items() if share < 1]
     if settings.round_to > 1:
         ways.append("lower round_to")
-    return errors.InputError(
+    return ExhaustedError(
         f"{drawn:,} strategies in a row with ratios from "
         f"{settings.min_ratio} to {settings.max_ratio} gave no new network "
-        f"with {wanted or 'no constraint'}; {found} were found before. "
+        f"with {wanted or 'no constraint'}; networks found before: {found}. "
         f"Ways out: {', '.join([*ways, ''])}or move "
         "min_ratio/max_ratio so that the budget lies in their middle."
     )
@@ -292,15 +336,19 @@ class UniformSampling(SearchAlgorithm):
         kept = strategy_lib.kept_channels(ratios, groups, settings.round_to)
         costs = self._cost_model.of(kept, [c.metric for c in constraints])
         row = _nearest(costs, constraints)
-        for constraint in constraints:
-            if not constraint.met_by(costs)[row]:
-                reached = costs[constraint.metric][row]
-                raise errors.InputError(
-                    f"Uniform pruning comes no nearer to "
-                    f"{constraint.describe()} than "
-                    f"{constraints_lib.shown(reached.item())}: "
-                    f"{constraint.way_out}."
-                )
+        missed = [c for c in constraints if not c.met_by(costs)[row]]
+        if missed:
+            wanted = " and ".join(
+                f"{c.describe()} than "
+                f"{constraints_lib.shown(costs[c.metric][row].item())}"
+                for c in missed
+            )
+            together = ", all budgets together," if constraints[1:] else ""
+            ways = " or ".join(c.way_out for c in missed)
+            raise errors.InputError(
+                f"Uniform pruning{together} comes no nearer to {wanted}: "
+                f"{ways}."
+            )
         self.drawn = 1
         best = ratios[row : row + 1]
         block = meeting(best, groups, self._cost_model, constraints, settings)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 from eagleeye_tf import errors
+from eagleeye_tf import plain_numbers
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.candidates import algorithms
 from eagleeye_tf.pruning import importance as importance_lib
@@ -100,6 +101,7 @@ class SearchSettings:
     seed: int = 0
 
     def __post_init__(self):
+        plain_numbers.check(self)
         if self.algorithm == "uniform":
             object.__setattr__(self, "num_candidates", 1)
         strategy_lib.check_ratio(self.min_ratio, "min_ratio")
@@ -192,7 +194,7 @@ class SearchSettings:
 
     def identity(self):
         """What must not change when a search is continued, as JSON."""
-        values = dataclasses.asdict(self)
+        values = dict(vars(self))  # Nothing is copied, a function least of all.
         del values["num_candidates"]  # A search may be extended.
         if not self.has_budget:
             values["macs"] = self.target("macs")

@@ -8,6 +8,7 @@ nested models included, and those to each of their layers.
 
 import contextlib
 import functools
+import inspect
 import math
 
 import keras
@@ -31,17 +32,23 @@ class Observed:
     observed = ()
 
     def call(self, inputs, training=None, mask=None):
+        takes_mask = "mask" in inspect.signature(super().call).parameters
+        masks = {"mask": mask} if takes_mask else {}
         if not self.observing:
-            return super().call(inputs, training=training, mask=mask)
-        outputs = super().call(inputs, training=True, mask=mask)
+            return super().call(inputs, training=training, **masks)
+        outputs = super().call(inputs, training=True, **masks)
         extents = list(keras.ops.shape(inputs))
         del extents[self.axis]
+        count = math.prod(extents)
+        if takes_mask and mask is not None:  # Keras leaves out what it hides.
+            shown = keras.ops.count_nonzero(mask)
+            count = count * shown // math.prod(keras.ops.shape(mask))
         self.observed = [
             *self.observed,
             (
                 keras.ops.convert_to_tensor(self.moving_mean) + 0,
                 keras.ops.convert_to_tensor(self.moving_variance) + 0,
-                math.prod(extents),
+                count,
             ),
         ]
         return outputs

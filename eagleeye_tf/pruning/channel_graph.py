@@ -286,10 +286,14 @@ def channel_groups(model):
 
 def require_groups(graph):
     """Raises InputError if nothing of the graph's model can be removed."""
-    if graph.groups:
-        return
+    if not graph.groups:
+        raise errors.InputError(nothing_to_remove(graph))
+
+
+def nothing_to_remove(graph):
+    """In words, that and why no channel can be removed."""
     reasons = "; ".join(f"{f.cause} {f.reason}" for f in graph.frozen[:3])
-    raise errors.InputError(
+    return (
         f"No channel of {graph.model.name!r} can be removed "
         f"({reasons or 'it has no convolution or dense layer with a rule'})."
     )

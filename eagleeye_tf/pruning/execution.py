@@ -25,9 +25,11 @@ def run(functional, inputs, compute, prefix=""):
     net = network.read(functional)
     operations = {op.name: op for op in functional.operations}
     tensors = {}
-    for ref, value in zip(net.inputs, inputs, strict=True):
-        value = keras.ops.convert_to_tensor(value)
-        # As Keras does when a nested model is called.
+    for ref, tensor, value in zip(
+        net.inputs, functional.inputs, inputs, strict=True
+    ):
+        # As Keras does when a model is called.
+        value = keras.ops.convert_to_tensor(value, dtype=tensor.dtype)
         if len(value.shape) == len(ref.shape) + 1:
             value = keras.ops.squeeze(value, -1)
         elif len(value.shape) == len(ref.shape) - 1:

@@ -154,7 +154,13 @@ def _gradients(model, kernels, images):
     probabilities = outputs_lib.gives_probabilities(model, images)
     variables = [kernel.value for kernel in kernels]
 
-    @tf.function(reduce_retracing=True)
+    # With a signature it is traced once, also for a last batch that is smaller.
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, *images.shape[1:]), images.dtype),
+            tf.TensorSpec((None,), tf.int64),
+        ]
+    )
     def gradients(images, labels):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
@@ -165,7 +171,9 @@ def _gradients(model, kernels, images):
             loss = tf.reduce_mean(losses)
         return tape.gradient(loss, variables, unconnected_gradients="zero")
 
-    return gradients
+    # Of functions that are traced for one network after the other TensorFlow
+    # warns, of concrete ones it does not.
+    return gradients.get_concrete_function()
 
 
 # Functions of a group's filters, and classes of (graph, examples).
@@ -183,7 +191,7 @@ def resolve(importance):
     """Returns what is behind a name of `IMPORTANCES`, or a function."""
     if callable(importance):
         return importance
-    if importance not in IMPORTANCES:
+    if not isinstance(importance, str) or importance not in IMPORTANCES:
         raise errors.InputError(
             f"An importance is one of {', '.join(IMPORTANCES)}, or a "
             f"function. Received: {importance!r}."

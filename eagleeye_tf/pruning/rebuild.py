@@ -1,10 +1,13 @@
 """(model, strategy) -> a really smaller model with the surviving weights."""
 
+import warnings
+
 import keras
 import numpy as np
 
 from eagleeye_tf import errors
 from eagleeye_tf.pruning import batch_statistics as batch_statistics_lib
+from eagleeye_tf.pruning import channel_graph
 from eagleeye_tf.pruning import importance as importance_lib
 from eagleeye_tf.pruning import live_code
 from eagleeye_tf.pruning import network
@@ -76,6 +79,15 @@ class Pruner:
             kept_units.append(kept)
         return self.graph.keeper(kept_units)
 
+    def with_rankings(self, rankings):
+        """The same `Pruner` with other rankings."""
+        return Pruner(
+            self.graph.model,
+            round_to=self._round_to,
+            graph=self.graph,
+            rankings=rankings,
+        )
+
     def kept(self, ratios):
         """Number of channels that each group keeps: int array (groups,)."""
         return self.strategy(ratios).kept(self.graph.groups, self._round_to)
@@ -110,8 +122,17 @@ def prune(model, ratios, importance="l1", round_to=1, examples=None):
             unknown group or importance, or a layer that does not come back
             from its own config.
         VerificationError: if what a layer's rule makes of it cannot be built.
+
+    Warns:
+        PlausibilityWarning: if no channel can be removed, whatever the ratios.
     """
     pruner = Pruner(model, importance, round_to, examples=examples)
+    if not pruner.graph.groups:
+        warnings.warn(
+            channel_graph.nothing_to_remove(pruner.graph),
+            errors.PlausibilityWarning,
+            stacklevel=2,
+        )
     return pruner.prune(ratios)
 
 

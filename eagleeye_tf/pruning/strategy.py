@@ -18,7 +18,8 @@ class PruningStrategy:
 
     Attributes:
         ratios: tuple of `(group name, ratio)`; the ratio, in [0, 1), is the
-            share of the group's channels that is removed.
+            share of the group's channels that is removed. May be given as
+            a dict.
 
     Raises:
         InputError: if a ratio is outside [0, 1).
@@ -27,6 +28,8 @@ class PruningStrategy:
     ratios: tuple
 
     def __post_init__(self):
+        if isinstance(self.ratios, dict):
+            object.__setattr__(self, "ratios", tuple(self.ratios.items()))
         for name, ratio in self.ratios:
             check_ratio(ratio, f"pruning ratio of {name!r}")
 
@@ -79,7 +82,7 @@ class PruningStrategy:
     @classmethod
     def from_json(cls, ratios):
         """The inverse of `to_json`."""
-        return cls(tuple(ratios.items()))
+        return cls(ratios)
 
 
 def kept_channels(ratios, groups, round_to=1):

@@ -193,7 +193,9 @@ class EinsumDense(Rule):
             labels.produced.setdefault(call.name, trace.outputs[0].labels)
             return trace
         entering = rule_base.along(x, axis, call, labels)
-        shape = call.output_shapes[0]
+        # Keras leaves open what the user's `output_shape` does not tell.
+        shape = [*x.shape]
+        shape[axis] = call.output_shapes[0][axis]
         leaving = labels.produced_by(call.name, shape[axis])
         rule_base.check_activation(call, leaving, labels)
         uses = rule_base.product((*x.shape[1:axis], *x.shape[axis + 1 :]))
@@ -206,7 +208,8 @@ class EinsumDense(Rule):
             ),
             "bias": Weight({0: leaving}),
         }
-        return Trace((Channels(leaving, axis, shape),), weights, (leaving,))
+        out = Channels(leaving, axis, tuple(shape))
+        return Trace((out,), weights, (leaving,))
 
     def _uses(self, config, x):
         """How often each value of any kernel is multiplied for one example."""

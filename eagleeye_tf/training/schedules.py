@@ -5,6 +5,7 @@ import dataclasses
 import keras
 
 from eagleeye_tf import errors
+from eagleeye_tf import plain_numbers
 
 SCHEDULES = ("cosine", "step", "constant")
 
@@ -52,6 +53,7 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self):
+        plain_numbers.check(self)
         rules = (
             ("epochs", self.epochs >= 1, "at least 1"),
             ("learning_rate", self.learning_rate > 0, "above 0"),

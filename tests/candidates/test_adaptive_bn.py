@@ -276,3 +276,61 @@ def test_repairs_a_pruned_network_on_real_images(real_data):
     vanilla = accuracy()
     ee.adapt_batch_norm(model, images[:512])
     assert accuracy() > vanilla + 0.1
+
+
+def test_a_model_with_any_inputs_and_outputs():
+    inputs = [keras.Input(SHAPE, name="a"), keras.Input(SHAPE, name="b")]
+    x = layers.BatchNormalization(name="bn")(layers.Add()(inputs))
+    model = keras.Model(inputs, {"map": x, "mean": layers.Flatten()(x)})
+    a, b = pictures(20), pictures(20, seed=1)
+    for batch in ((a, b), {"a": a, "b": b}):
+        dataset = tf.data.Dataset.from_tensor_slices((batch, np.arange(20)))
+        ee.adapt_batch_norm(model, dataset.batch(8))
+        check(model, a + b)
+        model.get_layer("bn").moving_mean.assign(np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "images",
+    [pictures(9)[..., :2], pictures(9)[0], []],
+)
+def test_images_that_the_model_does_not_take(images):
+    with pytest.raises(errors.InputError, match="takes batches|no images"):
+        ee.adapt_batch_norm(bn_first(), images)
+
+
+def test_masked_values_do_not_count():
+    values = np.random.default_rng(0).normal(size=(12, 7, 3))
+    values[:6, 4:] = -1  # Hidden, and not as much in each batch.
+    inputs = keras.Input((7, 3))
+    x = layers.BatchNormalization(name="bn")(layers.Masking(-1)(inputs))
+    model = keras.Model(inputs, x)
+    ee.adapt_batch_norm(model, values.astype(np.float32), batch_size=5)
+    shown = values[(values != -1).any(-1)]
+    layer = model.get_layer("bn")
+    np.testing.assert_allclose(layer.moving_mean, shown.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(layer.moving_variance, shown.var(0), rtol=1e-4)
+
+
+@keras.saving.register_keras_serializable("tests")
+class WithoutMask(layers.BatchNormalization):
+    def call(self, inputs, training=None):
+        return super().call(inputs, training=training)
+
+
+def test_a_class_of_ones_own_that_takes_no_mask():
+    image = keras.Input(SHAPE)
+    model = keras.Model(image, WithoutMask(name="bn")(image))
+    ee.adapt_batch_norm(model, pictures(20), 8)
+    check(model, pictures(20))
+
+
+def test_hidden_layers_are_told():
+    image = keras.Input((2, *SHAPE))
+    hidden = layers.TimeDistributed(layers.BatchNormalization(), name="frames")
+    x = layers.BatchNormalization(name="bn")(hidden(image))
+    images = np.stack([pictures(8), pictures(8, seed=1)], axis=1)
+    with pytest.warns(
+        errors.PlausibilityWarning, match="own: frames. It keeps"
+    ):
+        ee.adapt_batch_norm(keras.Model(image, x), images)

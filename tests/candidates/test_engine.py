@@ -1,9 +1,11 @@
 import dataclasses
 import functools
+import json
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import toys
 
 import eagleeye_tf as ee
@@ -341,3 +343,98 @@ def test_fingerprint_sees_a_changed_weight(model):
     assert batches_lib.model_fingerprint(copy) == before
     copy.get_layer("logits").bias.assign([1.0, 0, 0, 0])
     assert batches_lib.model_fingerprint(copy) != before
+
+
+def test_fingerprint_is_of_what_is_computed(model):
+    """A log is worth as much once the network is loaded without optimizer."""
+    before = batches_lib.model_fingerprint(model)
+    copy = ee.prune(model, 0.0)
+    copy.compile("sgd", "mse")
+    copy.trainable = False
+    assert batches_lib.model_fingerprint(copy) == before
+
+
+def test_fingerprint_of_any_type():
+    ones = tf.ones((2, 2), tf.bfloat16).numpy()
+    sums = {batches_lib.fingerprint(x) for x in (ones, ones + ones, ones[:1])}
+    assert len(sums) == 3
+
+
+def test_a_search_ends_when_there_are_no_more_networks(images, examples):
+    """Two groups of 4, of which 1 to 4 channels stay."""
+    small = toys.chain(channels=(4, 4))
+    settings = dataclasses.replace(
+        SETTINGS, macs=1, tolerance=1, max_ratio=0.9, num_candidates=40
+    )
+    for algorithm in ("random", "evolution"):
+        own = dataclasses.replace(settings, algorithm=algorithm)
+        with pytest.warns(ee.PlausibilityWarning, match="16 .* instead of 40"):
+            result = ee.search(small, images, examples, own, verbose=False)
+        assert len({c.kept for c in result.candidates}) == 16
+
+
+def test_lines_of_other_networks_do_not_count(
+    model, images, examples, tmp_path
+):
+    """As in a log that was put together of those of several machines."""
+    path = tmp_path / "log.jsonl"
+    known = ee.search(model, images, examples, SETTINGS, path)
+    header, *lines = path.read_text().splitlines(keepends=True)
+    changed = [json.loads(line) for line in lines]
+    changed[0]["kept"][0] += 1
+    changed[1]["strategy"]["conv0"] /= 2
+    for line in changed[:2]:
+        line["correct"] = 50
+    path.write_text(header + "".join(json.dumps(x) + "\n" for x in changed))
+    again = ee.search(model, images, examples, SETTINGS, path)
+    assert scores(again) == scores(known)
+
+
+def test_a_refused_search_leaves_the_rankings(model, examples, tmp_path):
+    settings = dataclasses.replace(SETTINGS, importance="taylor")
+    ee.search(model, examples, examples, settings, tmp_path / "log")
+    path = tmp_path / "log.rankings.json"
+    before = path.read_text()
+    images, labels = examples
+    with pytest.raises(ee.InputError, match="calibration_set is not the same"):
+        ee.search(
+            model,
+            (images[:40], labels[:40]),
+            examples,
+            settings,
+            tmp_path / "log",
+        )
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_images_with_nan_are_refused(model, examples, part):
+    images = examples[0].copy()
+    images[7, 0, 0, 0] = np.nan
+    sets = [examples, examples]
+    sets[part] = images, examples[1]
+    with pytest.raises(ee.InputError, match="finite numbers.*among 50"):
+        ee.search(model, *sets, SETTINGS)
+
+
+def test_sub_validation_needs_labels(model, images):
+    with pytest.raises(ee.InputError, match="need labels"):
+        ee.search(model, images, (images, np.full(40, -1)), SETTINGS)
+
+
+def test_numbers_of_numpy_are_numbers():
+    own = ee.SearchSettings(seed=np.int64(3), macs=np.float32(0.5))
+    assert json.dumps(own.identity()) == json.dumps(
+        ee.SearchSettings(seed=3, macs=0.5).identity()
+    )
+    for changes, rule in (
+        ({"num_candidates": 30.5}, "a whole number. Received: 30.5"),
+        ({"seed": 1.5}, "seed is a whole number"),
+        ({"macs": "0.5"}, "macs is a number, or None. Received: '0.5'"),
+        ({"tolerance": None}, "tolerance is a number. Received: None"),
+        ({"importance": ["l1"]}, "importance is one of"),
+    ):
+        with pytest.raises(ee.InputError, match=rule):
+            ee.SearchSettings(**changes)
+    with pytest.raises(ee.InputError, match="epochs is a whole number"):
+        ee.TrainingSettings(epochs=1.5)

@@ -147,3 +147,23 @@ def test_catching_up_repeats_the_same_arithmetic():
                 getattr(moments, statistic),
                 getattr(trials[1].moments[path], statistic),
             )
+
+
+def test_integers_stay_integers():
+    """An image minus 128 is no uint8, unless it is computed as one."""
+    image = keras.Input((8, 8, 3), dtype="uint8")
+    x = keras.ops.cast(image - 128, "float32")
+    x = keras.layers.Conv2D(8, 3)(x)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, keras.layers.Dense(4)(x))
+    images = toys.images(model, count=40).astype(np.uint8)
+    bias = model.layers[-1].bias
+    bias.assign(bias - model.predict(images, verbose=0).mean(0))
+    labels = model.predict(images, verbose=0).argmax(1)
+    assert len(set(labels.tolist())) > 1
+    examples = images, labels
+    evaluator = evaluators.make(rebuild.Pruner(model), examples, examples)
+    assert isinstance(evaluator, OpenEvaluator)
+    trial = evaluator.start(evaluator.pruner.strategy(0.0))
+    assert evaluator.count([trial], 0, 40, adapted=False) == [40]

@@ -131,6 +131,18 @@ def test_foreign_line(tmp_path, line):
             pass
 
 
+@pytest.mark.parametrize("correct", [None, "12", -1, 10_000])
+def test_a_line_that_somebody_changed(tmp_path, correct):
+    path = tmp_path / "log.jsonl"
+    write(path, candidate(0))
+    header, line = path.read_text().splitlines()
+    changed = {**json.loads(line), "correct": correct}
+    path.write_text(f"{header}\n{json.dumps(changed)}\n")
+    with pytest.raises(errors.InputError, match="Line 2"):
+        with log.SearchLog(path, IDENTITY):
+            pass
+
+
 def test_file_that_is_no_log(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text(json.dumps({"some": "thing"}) + "\n")

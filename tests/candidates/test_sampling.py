@@ -264,3 +264,30 @@ def test_several_budgets_and_limits_hold_together():
         assert proposal.activation_memory == (
             cost_model.of_one(proposal.kept).activation_memory
         )
+
+
+def test_few_networks_are_drawn_out_at_once():
+    """4 · 4 widths of two groups of 4, with ratios up to 0.9."""
+    arguments = setup(toys.chain(channels=(4, 4)), max_ratio=0.9)
+    sampler = sampling.RandomSampling(*arguments)
+    for found in (16, 0):  # And once more, when nothing is left.
+        with pytest.raises(sampling.ExhaustedError, match="before: 16") as told:
+            sampler.suggest(17)
+        assert len(told.value.found) == found
+    assert sampler.drawn <= 4096
+
+
+def test_uniform_tells_that_there_are_several_budgets():
+    groups, cost_model, _, settings = setup(toys.chain(channels=(16, 16)))
+    full = cost_model.full()
+    wanted = [
+        constraints.make("macs", 0.5, 0.01, full.macs),
+        constraints.make("params", 0.9, 0.01, full.params),
+    ]
+    with pytest.raises(
+        errors.InputError,
+        match="all budgets together.* params .*raise params_tolerance",
+    ):
+        sampling.UniformSampling(groups, cost_model, wanted, settings).suggest(
+            1
+        )

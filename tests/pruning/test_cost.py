@@ -134,6 +134,15 @@ def test_heads_of_an_attention_are_counted():
     assert ee.cost(model).macs == 16 * 6 * 4 * 5 + 16 * 4 * 5 * 7
 
 
+def test_an_einsum_whose_length_nobody_told():
+    tokens = keras.Input((16, 6))
+    x = layers.EinsumDense("abc,cd->abd", (None, 5), bias_axes="d")(tokens)
+    x = layers.EinsumDense("abc,cd->abd", (None, 7))(x)
+    cost = ee.cost(keras.Model(tokens, x), 0.4)
+    assert cost.macs == 16 * (6 * 3 + 3 * 7)
+    assert cost.activation_memory == 4 * 16 * (3 + 7)
+
+
 def test_layers_whose_macs_nobody_knows():
     class Own(layers.Conv2D):
         pass

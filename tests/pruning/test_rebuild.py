@@ -288,6 +288,14 @@ def test_batch_statistics_without_dropout():
     )
 
 
+def test_a_model_of_which_nothing_can_be_removed():
+    image = keras.Input((4, 3))
+    model = keras.Model(image, layers.LSTM(5, name="lstm")(image))
+    with pytest.warns(errors.PlausibilityWarning, match="No channel.*lstm is"):
+        same = ee.prune(model, 0.5)
+    assert same.count_params() == model.count_params()
+
+
 def test_ratio_outside_its_range():
     with pytest.raises(errors.InputError, match=r"\[0, 1\).*1\.3"):
         ee.prune(toys.chain(), 1.3)

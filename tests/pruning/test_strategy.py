@@ -79,3 +79,8 @@ def test_unknown_group():
 def test_wrong_round_to(round_to):
     with pytest.raises(errors.InputError, match="round_to="):
         strategy.kept_channels(np.array([[0.5]]), groups(a=4), round_to)
+
+
+def test_ratios_as_a_dict():
+    as_dict = PruningStrategy({"a": 0.5, "b": 0.25})
+    assert as_dict == PruningStrategy((("a", 0.5), ("b", 0.25)))

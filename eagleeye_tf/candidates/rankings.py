@@ -1,0 +1,55 @@
+"""Which channels a search cuts, kept beside its log for when it goes on.
+
+An importance that adds up gradients rounds them differently on another
+device, or with another number of threads, and so do ties fall.
+"""
+
+import pathlib
+
+import numpy as np
+
+from eagleeye_tf import files
+from eagleeye_tf.candidates import batches
+from eagleeye_tf.pruning import importance
+
+
+class Rankings:
+    """The rankings of a search.
+
+    Args:
+        pruner: the `Pruner` of today's search.
+        setting: its importance, see `SearchSettings`.
+        log_path: path of the search's log; None if it has none.
+        identity: of the log, so far; what the user's own function came to is
+            added, since its name does not tell what it does.
+
+    Attributes:
+        pruner: a `Pruner` that cuts the channels that were cut before, if
+            the search goes on.
+    """
+
+    def __init__(self, pruner, setting, log_path, identity):
+        self.pruner = pruner
+        self._path = None
+        if callable(setting):
+            identity["rankings"] = batches.fingerprint(*pruner.rankings)
+        elif log_path and isinstance(importance.resolve(setting), type):
+            # Not the weights alone decide.
+            path = pathlib.Path(log_path)
+            self._path = path.with_suffix(".rankings.json")
+            names = "model", "calibration_set", "importance"
+            self._of = {name: identity[name] for name in names}
+            self._take()
+
+    def _take(self):
+        known = files.read_json(self._path)
+        if known is not None and known["of"] == self._of:
+            self.pruner = self.pruner.with_rankings(
+                [np.array(ranking) for ranking in known["rankings"]]
+            )
+
+    def keep(self):
+        """Writes them down, once it is known that the log is this search's."""
+        if self._path:
+            rankings = [ranking.tolist() for ranking in self.pruner.rankings]
+            files.write_json(self._path, {"of": self._of, "rankings": rankings})
