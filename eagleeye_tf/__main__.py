@@ -41,9 +41,10 @@ for _module in (
 def main():
     job = common.open_job()
     # Wrong flags are told before any training.
-    search.search_settings()
+    finetune.require_candidates(search.search_settings())
     finetune.training_settings(job)
     export.require_formats()
+    export.require_other_folder(job)
     if not job.has_file():
         train.train(job)
     found = search.search(job)

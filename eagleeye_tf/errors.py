@@ -34,6 +34,9 @@ class PlausibilityWarning(UserWarning):
 
 def change(name, before, now):
     """In words, how a setting differs from what it was."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        key = next(k for k in {**before, **now} if before.get(k) != now.get(k))
+        return change(f"{name}: {key}", before.get(key), now.get(key))
     if any(_FINGERPRINT.fullmatch(str(value)) for value in (before, now)):
         return f"{name} is not the same any more"  # No sum tells a human more.
     return f"{name} was {before!r}, now it is {now!r}"

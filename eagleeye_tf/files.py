@@ -10,6 +10,20 @@ import socket
 from eagleeye_tf import errors
 
 
+def check_path(path):
+    """Raises InputError for a folder that TensorFlow cannot work in.
+
+    It looks for its checkpoints by patterns, and takes the names of folders
+    for a part of them.
+    """
+    found = set("*?[]\\") & set(os.path.abspath(path))
+    if found:
+        raise errors.InputError(
+            "A folder for results has none of * ? [ ] \\ in its path. "
+            f"Received: {str(path)!r}."
+        )
+
+
 @contextlib.contextmanager
 def replacing(path):
     """Replaces a file once its new content is whole.
@@ -81,7 +95,8 @@ def claim(directory, settings):
     """Ties a folder to the settings that its files were made with.
 
     Args:
-        directory: made if it does not exist.
+        directory: made if it does not exist. One that holds settings and
+            nothing that came of them is taken over.
         settings: dict of plain values.
 
     Raises:
@@ -90,10 +105,15 @@ def claim(directory, settings):
     path = pathlib.Path(directory) / "settings.json"
     settings = json.loads(json.dumps(settings))
     known = read_json(path)
-    if known is None:
+    if known is None or _came_to_nothing(path.parent):
         write_json(path, settings)
         known = read_json(path)  # Perhaps another process was first.
     require_same(directory, known, settings, {*known, *settings})
+
+
+def _came_to_nothing(directory):
+    """Whether nothing was made in a folder that was claimed."""
+    return {p.name for p in directory.iterdir()} <= {"settings.json", "lock"}
 
 
 def require_same(directory, known, settings, keys):

@@ -64,5 +64,20 @@ def test_models_are_replaced_whole(tmp_path):
 def test_folder_is_tied_to_its_settings(tmp_path):
     files.claim(tmp_path, {"epochs": 3, "kept": (1, 2)})
     files.claim(tmp_path, {"epochs": 3, "kept": (1, 2)})
+    (tmp_path / "checkpoints").mkdir()
     with pytest.raises(errors.InputError, match="epochs was 3, now it is 4"):
         files.claim(tmp_path, {"epochs": 4, "kept": (1, 2)})
+
+
+def test_a_claim_of_which_nothing_came_is_taken_over(tmp_path):
+    files.claim(tmp_path, {"epochs": 3})
+    (tmp_path / "lock").touch()
+    files.claim(tmp_path, {"epochs": 4})
+    assert files.read_json(tmp_path / "settings.json") == {"epochs": 4}
+
+
+def test_folders_that_are_patterns():
+    files.check_path("runs/été (1)")
+    for path in ("runs/mine[1]", "runs/*/a", "what?"):
+        with pytest.raises(errors.InputError, match="none of"):
+            files.check_path(path)

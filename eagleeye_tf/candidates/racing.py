@@ -81,12 +81,23 @@ def race(num_candidates, evaluator, batch_size):
     if first.seen == everything[0].seen:
         return everything
     some = max(math.ceil(size / 4), 2 * first.sub_validation)
-    second = max(math.ceil(num_candidates * _SURVIVORS[0]), _FINALISTS)
-    third = max(math.ceil(second * _SURVIVORS[1]), _FINALISTS)
+    second = _going_on(num_candidates)
+    third = finalists(num_candidates)
     last = dataclasses.replace(everything[0], candidates=third)
     if third == second or some >= size:  # The second would decide nothing.
         return [first, last]
     return [first, Rung(second, first.calibration, some), last]
+
+
+def _going_on(num_candidates):
+    """How many come to the second of three rungs."""
+    return max(math.ceil(num_candidates * _SURVIVORS[0]), _FINALISTS)
+
+
+def finalists(num_candidates):
+    """How many candidates a race brings to its last rung."""
+    last = math.ceil(_going_on(num_candidates) * _SURVIVORS[1])
+    return min(max(last, _FINALISTS), num_candidates)
 
 
 def first_rung(num_candidates, evaluator, batch_size):

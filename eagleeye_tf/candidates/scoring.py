@@ -10,12 +10,15 @@ def hits(answers, labels):
 
     Args:
         answers: tensor (batch, classes); examples behind the labels' do not
-            count (see `replicas.never_empty`).
+            count (see `replicas.never_empty`), nor do those that are not
+            finite.
         labels: int tensor (batch,).
     """
     top1 = tf.argmax(answers, axis=-1, output_type=tf.int64)
     right = tf.equal(top1[: tf.size(labels)], tf.cast(labels, tf.int64))
-    return tf.math.count_nonzero(right)
+    # NaN would be an answer: class 0.
+    finite = tf.reduce_all(tf.math.is_finite(answers), axis=-1)
+    return tf.math.count_nonzero(right & finite[: tf.size(labels)])
 
 
 class Scorer:

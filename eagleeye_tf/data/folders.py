@@ -9,7 +9,7 @@ from eagleeye_tf import errors
 from eagleeye_tf.data import source as source_lib
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-_TEST_FOLDERS = ("test", "val", "validation")
+_TEST_FOLDERS = ("test", "val", "valid", "validation")
 
 
 def open_folder(root):
@@ -24,16 +24,16 @@ def open_folder(root):
     """
     if not root.is_dir():
         raise errors.InputError(f"There is no folder {str(root)!r}.")
-    if (root / "train").is_dir():
+    train_root, test_root = root, None
+    if _folders(root / "train"):  # Else a class may be called so.
         train_root = root / "train"
-        test_root = next(
-            (root / n for n in _TEST_FOLDERS if (root / n).is_dir()), None
-        )
-    else:
-        train_root, test_root = root, None
+        parts = (root / name for name in _TEST_FOLDERS)
+        # Those of a competition's test lie in no class folders.
+        test_root = next((part for part in parts if _folders(part)), None)
     class_names = _class_names(train_root)
     train = _list_images(train_root, class_names)
     if test_root is not None:
+        _require_known(test_root, class_names)
         test = _list_images(test_root, class_names)
     else:
         held_out = round(source_lib.TEST_SHARE * len(train))
@@ -47,19 +47,40 @@ def open_folder(root):
         augmentation="resized_crop_flip",
         resizing="stretch",
         fingerprint=source_lib.digest(
-            *(f"{path} {os.path.getsize(path)}" for path, _ in train + test)
+            *(
+                f"{os.path.relpath(path, root)} {os.path.getsize(path)}"
+                for path, _ in train + test
+            )
         ),
     )
 
 
+def _folders(root):
+    """Names of the folders in a folder, if there is one; hidden ones not."""
+    if not root.is_dir():
+        return ()
+    names = (p.name for p in root.iterdir() if p.is_dir())
+    return tuple(sorted(name for name in names if not name.startswith(".")))
+
+
 def _class_names(root):
-    names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir()))
+    names = _folders(root)
     if len(names) < 2:
         raise errors.InputError(
             f"{str(root)!r} must hold one folder of images for each of at "
             f"least 2 classes. It holds {len(names)} folders."
         )
     return names
+
+
+def _require_known(root, class_names):
+    unknown = [name for name in _folders(root) if name not in class_names]
+    if unknown:
+        raise errors.InputError(
+            f"There are no training images of the class {unknown[0]!r}, of "
+            f"which {str(root)!r} holds test images: add some, or remove that "
+            "folder."
+        )
 
 
 def _list_images(root, class_names):
@@ -73,9 +94,7 @@ def _list_images(root, class_names):
                 f"training images of the class {name!r}."
             )
         found = sorted(
-            str(path)
-            for path in folder.rglob("*")
-            if path.suffix.lower() in _IMAGE_SUFFIXES
+            str(path) for path in folder.rglob("*") if _is_image(path, folder)
         )
         if not found:
             raise errors.InputError(
@@ -85,6 +104,13 @@ def _list_images(root, class_names):
         files += [(path, label) for path in found]
     order = np.random.default_rng(source_lib.SPLIT_SEED).permutation(len(files))
     return [files[i] for i in order]
+
+
+def _is_image(path, folder):
+    """Whether a path is a file with an image's suffix, and not hidden."""
+    hidden = any(p.startswith(".") for p in path.relative_to(folder).parts)
+    is_named_so = path.suffix.lower() in _IMAGE_SUFFIXES
+    return is_named_so and not hidden and path.is_file()
 
 
 def _file_examples(files):

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from eagleeye_tf import errors
 from eagleeye_tf.data import folders
 from eagleeye_tf.data import source as source_lib
 from eagleeye_tf.data import tfds_sets
+
+# A data set of TFDS with one of its configurations.
+_TFDS_CONFIG = re.compile(r"[a-z]\w*/[\w.-]+(:[\d.]+)?")
 
 
 def open_source(name, data_dir=None):
@@ -25,20 +29,27 @@ def open_source(name, data_dir=None):
     """
     if name == "digits":
         return _open_digits()
-    if name == "folder" or os.sep in name:
-        folder = data_dir if name == "folder" else name
-        if not folder:
-            raise errors.InputError(
-                "dataset=folder needs data_dir, a folder with one folder of "
-                "images per class."
-            )
-        return folders.open_folder(pathlib.Path(folder))
+    if name == "folder" and not data_dir:
+        raise errors.InputError(
+            "dataset=folder needs data_dir, a folder with one folder of "
+            "images per class."
+        )
+    folder = pathlib.Path(data_dir if name == "folder" else name)
+    if name == "folder" or (
+        os.sep in name and (folder.is_dir() or not _TFDS_CONFIG.fullmatch(name))
+    ):
+        return folders.open_folder(folder)
     try:
         return tfds_sets.open_tfds(name, data_dir)
     except tfds_sets.UnknownNameError:
-        if pathlib.Path(name).is_dir():  # A path without a separator.
-            return folders.open_folder(pathlib.Path(name))
+        if folder.is_dir():  # A path without a separator.
+            return folders.open_folder(folder)
         raise
+
+
+def is_at_hand(name):
+    """Whether a data set is neither large nor to be downloaded first."""
+    return name in ("digits", "folder") or os.path.isdir(name)
 
 
 def _open_digits():

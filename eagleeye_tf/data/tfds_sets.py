@@ -31,7 +31,8 @@ def open_tfds(name, data_dir=None):
     info = builder.info
     image_key, label_key = _supervised_keys(tfds, info)
     shape = info.features[image_key].shape
-    train_split, test_split = _tfds_splits(info)
+    _require_uint8(info, image_key)
+    train_split, test_split = _tfds_splits(tfds, builder, image_key, label_key)
     class_names = tuple(info.features[label_key].names)
     if None not in shape:
         total = info.splits.total_num_examples * int(np.prod(shape))
@@ -64,7 +65,11 @@ def open_tfds(name, data_dir=None):
 def _tfds_builder(tfds, name, data_dir):
     try:
         builder = tfds.builder(name, data_dir=data_dir)
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+    except (
+        tfds.core.DatasetNotFoundError,
+        ValueError,
+        AssertionError,  # No such version.
+    ) as error:
         raise UnknownNameError(
             f"There is no data set {name!r}: give digits, folder (with "
             "data_dir), the path of a folder, or a name from TensorFlow "
@@ -97,19 +102,33 @@ def _supervised_keys(tfds, info):
     )
 
 
-def _tfds_splits(info):
+def _require_uint8(info, image_key):
+    feature = info.features[image_key]
+    dtype = tf.as_dtype(feature.dtype)
+    if feature.shape[-1] not in (1, 3, None) or dtype != tf.uint8:
+        raise errors.InputError(
+            "Images have 1 or 3 channels of type uint8. Those of "
+            f"{info.name!r} have shape {feature.shape} and type "
+            f"{dtype.name}."
+        )
+
+
+def _tfds_splits(tfds, builder, image_key, label_key):
     """`(train, test)` as `(split name, first, last)` example ranges."""
-    sizes = {name: split.num_examples for name, split in info.splits.items()}
+    splits = builder.info.splits
+    sizes = {name: split.num_examples for name, split in splits.items()}
     if "train" not in sizes:
         raise errors.InputError(
-            f"{info.name!r} has no split 'train', only {', '.join(sizes)}."
+            f"{builder.name!r} has no split 'train', only {', '.join(sizes)}."
         )
-    # The labels of ImageNet's test images are not public.
-    order = ("validation", "test")
-    if not info.name.startswith("imagenet"):
-        order = ("test", "validation")
-    for name in order:
-        if name in sizes:
+
+    def has_labels(name):
+        # Those of many test splits are not public, ImageNet's among them.
+        read = _tfds_examples(tfds, builder, (name, 0, 1), image_key, label_key)
+        return all(int(label) >= 0 for _, label in read.items())
+
+    for name in ("test", "validation"):
+        if sizes.get(name) and has_labels(name):
             return ("train", 0, sizes["train"]), (name, 0, sizes[name])
     kept = sizes["train"] - round(source_lib.TEST_SHARE * sizes["train"])
     return ("train", 0, kept), ("train", kept, sizes["train"])

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from eagleeye_tf import errors
 from eagleeye_tf import examples
+from eagleeye_tf import files
 from eagleeye_tf import quiet
 from eagleeye_tf.deployment import agreement
 from eagleeye_tf.deployment import formats as formats_lib
@@ -72,6 +73,7 @@ def export(model, directory, images, formats=()):
     """
     formats = [formats] if isinstance(formats, str) else formats
     formats_lib.require(formats)
+    files.check_path(directory)
     images, _ = examples.with_or_without_labels(images)
     _require_one_input_and_output(model, images.shape)
     images = images[:_RANGE_IMAGES]

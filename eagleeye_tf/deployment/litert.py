@@ -74,10 +74,16 @@ class LiteRTModel(serving.ServingModel):
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
         super().__init__(path, inputs, outputs)
+        if inputs[0]["dtype"] != np.float32:
+            raise errors.InputError(
+                f"{str(path)!r} takes images of type "
+                f"{np.dtype(inputs[0]['dtype']).name}; here they are float32. "
+                "Convert the network with float inputs."
+            )
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
-        self.input_shape = tuple(
-            None if n < 0 else int(n) for n in inputs[0]["shape_signature"]
-        )
+        # It is given the size of each batch, whatever the file says.
+        sizes = inputs[0]["shape_signature"][1:]
+        self.input_shape = None, *(None if n < 0 else int(n) for n in sizes)
         self.classes = int(outputs[0]["shape_signature"][-1])
         self._batch = None
 

@@ -80,7 +80,8 @@ def export(model, path, images, tolerance=1e-4):
         str(temporary),
         format="tf_saved_model",
         verbose=False,
-        input_signature=[tf.TensorSpec(image.shape, image.dtype, image.name)],
+        # Keras makes of them what the model takes.
+        input_signature=[tf.TensorSpec(image.shape, tf.float32, image.name)],
     )
     images = tf.cast(images, tf.float32)
     expected = np.asarray(model(images, training=False))

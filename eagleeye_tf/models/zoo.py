@@ -23,11 +23,12 @@ NETWORKS = {
 def is_file(name):
     """Whether `name` means a model file rather than a network to build.
 
-    A file has a suffix or a separator: a folder that happens to be called
-    "resnet20" does not hide that network.
+    A file has a suffix or a separator, or is a SavedModel: another folder that
+    happens to be called "resnet20" does not hide that network.
     """
     suffixes = ".keras", ".h5", ".tflite", ".onnx"
-    return name.endswith(suffixes) or os.sep in name
+    is_saved_model = os.path.exists(os.path.join(name, "saved_model.pb"))
+    return name.endswith(suffixes) or os.sep in name or is_saved_model
 
 
 def check_name(name):

@@ -1,11 +1,12 @@
 """A report as sections of blocks, written as Markdown or as one HTML file.
 
-Whatever comes from outside (names of files, layers, classes) is data: HTML
-escapes it, Markdown shows it in tables and code.
+Whatever comes from outside (names of files, layers, classes) is data: both
+escape it.
 """
 
 import base64
 import dataclasses
+import html
 import importlib.resources
 import pathlib
 
@@ -62,7 +63,7 @@ def to_markdown(document, folder):
 
     Figures are linked by their paths from there.
     """
-    parts = [f"# {document.title}"]
+    parts = [f"# {html.escape(document.title, quote=False)}"]
     for section in document.sections:
         parts.append(f"## {section.title}")
         parts += [_in_markdown(block, folder) for block in section.blocks]
@@ -72,7 +73,7 @@ def to_markdown(document, folder):
 def _in_markdown(block, folder):
     match block:
         case Text(text):
-            return text
+            return html.escape(text, quote=False)
         case Code(text):
             return f"```\n{text}\n```"
         case tables.Table():

@@ -1,5 +1,7 @@
 """The report of a workdir, from its records alone."""
 
+import pathlib
+
 from eagleeye_tf.candidates.log import Candidate
 from eagleeye_tf.pruning.cost import Cost
 from eagleeye_tf.reporting import calibration as calibration_lib
@@ -53,6 +55,9 @@ def build(records, figures):
         for name, write in writers.items()
         if name in records
     ]
+    old = _out_of_date(records)
+    if old:
+        sections.insert(0, Section("Out of date", [Text(x) for x in old]))
     sections.append(_to_reproduce(records))
     return Document(records["about"]["title"], sections)
 
@@ -79,6 +84,31 @@ def best_winner(finetuning):
     return next(
         w for w in finetuning["winners"] if w["rank"] == finetuning["best"]
     )
+
+
+def _out_of_date(records):
+    """What no longer belongs together, because a stage ran again."""
+    tuned = records.get("finetuning")
+    if not tuned:
+        return []
+    found = []
+    best = f"candidate_{best_winner(tuned)['candidate']['index']}"
+    for name, told in (
+        ("Result", records.get("evaluation", {}).get("pruned", {}).get("path")),
+        ("Export", records.get("export", {}).get("source")),
+    ):
+        if told and pathlib.PurePath(told).parent.name != best:
+            found.append(
+                f"{name} is of {told}, while fine-tuning has left {best} best."
+            )
+    winners = [w["candidate"]["index"] for w in tuned["winners"]]
+    ranked = records.get("search", {}).get("candidates", [])
+    if ranked and [c["index"] for c in ranked[: len(winners)]] != winners:
+        found.append(
+            "The search has other candidates in front now than those that "
+            "were fine-tuned."
+        )
+    return found
 
 
 def _outcome(records, _):

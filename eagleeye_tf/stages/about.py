@@ -12,7 +12,7 @@ _LIBRARIES = ("tensorflow", "keras", "numpy", "scipy")
 _HERE = __package__.partition(".")[0]
 
 
-# Where the present program added its command.
+# Where the present program added its command, and that.
 _noted = []
 
 
@@ -26,7 +26,7 @@ def note(folder, title):
     path = folder / _ABOUT
     known = files.read_json(path) or {"title": title, "commands": []}
     if _command() not in known["commands"]:
-        _noted.append(folder)
+        _noted.append((folder, _command()))
     # Each command once, however often it was killed and started again.
     known["commands"] = list(dict.fromkeys([*known["commands"], _command()]))
     known["versions"] = {
@@ -39,12 +39,14 @@ def note(folder, title):
 
 def withdraw():
     """Takes the present program's command back if no result came of it."""
-    for folder in _noted:
+    for folder, command in _noted:
         path = folder / _ABOUT
+        known = files.read_json(path)
+        if known is None or command not in known["commands"]:
+            continue
         if any(_is_newer(other, path) for other in folder.rglob("*")):
             continue
-        known = files.read_json(path)
-        known["commands"].remove(_command())
+        known["commands"].remove(command)
         if known["commands"]:
             files.write_json(path, known)
         else:

@@ -19,17 +19,21 @@ from eagleeye_tf.models import zoo
 from eagleeye_tf.stages import about
 from eagleeye_tf.stages import devices
 from eagleeye_tf.stages import interface
+from eagleeye_tf.stages import paths
 
 flags.adopt_module_key_flags(devices)
 
-_MODEL = flags.DEFINE_string(
+
+_MODEL = flags.DEFINE(
+    paths.Parser(),
     "model",
     None,
     "What to work on: the path of a .keras or .h5 file (evaluate: of a "
     "SavedModel, .tflite or .onnx file, too), one of "
     f"{', '.join(zoo.NETWORKS)}, or a network of keras.applications.",
 )
-_WEIGHTS = flags.DEFINE_string(
+_WEIGHTS = flags.DEFINE(
+    paths.Parser(),
     "weights",
     None,
     "File of weights for a model given by name, or 'imagenet'.",
@@ -41,20 +45,25 @@ _WIDTH = flags.DEFINE_float(
     lower_bound=0.01,
     upper_bound=16.0,
 )
-_DATASET = flags.DEFINE_string(
+_DATASET = flags.DEFINE(
+    paths.Parser(),
     "dataset",
     None,
     "'digits' (built in), 'folder' or the path of a folder of class "
     "folders, or an image classification set of TensorFlow Datasets.",
 )
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Where TFDS keeps its data; or the folder of images."
+_DATA_DIR = flags.DEFINE(
+    paths.Parser(),
+    "data_dir",
+    None,
+    "Where TFDS keeps its data; or the folder of images.",
 )
 _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size",
     None,
     "Height and width of images in pixels, for models given by name; by "
-    "default the data set's own, or 224.",
+    "default the data set's own, or 224 (without a data set 32 for networks "
+    "of that size).",
     lower_bound=1,
 )
 CUSTOM_MODULES = flags.DEFINE_list(
@@ -62,8 +71,11 @@ CUSTOM_MODULES = flags.DEFINE_list(
     [],
     "Python modules to import first: layers and layer rules of your own.",
 )
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder for all results; a killed run goes on from it."
+_WORKDIR = flags.DEFINE(
+    paths.Parser(),
+    "workdir",
+    None,
+    "Folder for all results; a killed run goes on from it.",
 )
 _CALIBRATION_IMAGES = flags.DEFINE_integer(
     "calibration_images",
@@ -103,7 +115,11 @@ BATCH_SIZE = flags.DEFINE_integer(
     lower_bound=1,
 )
 SEED = flags.DEFINE_integer(
-    "seed", 0, "Of strategies, weights, shuffling.", lower_bound=0
+    "seed",
+    0,
+    "Of strategies, weights, shuffling.",
+    lower_bound=0,
+    upper_bound=2**32 - 1,
 )
 
 
@@ -265,17 +281,15 @@ def open_job(several_machines=None, leaves_results=True):
     if leaves_results or not zoo.is_file(_MODEL.value):
         _require(_WORKDIR)
         path = pathlib.Path(_WORKDIR.value)
-        _require_writable(path)
+        paths.require_writable(path)
     import_custom_modules()
     distribution, leads = several_machines or (devices.distribution(), True)
     source = sources.open_source(_DATASET.value, _DATA_DIR.value)
     data = splits.split(
         source,
         _image_shape(source),
-        _default(_CALIBRATION_IMAGES.value, min(1280, source.train.size // 8)),
-        _default(
-            _SUB_VALIDATION_IMAGES.value, min(2560, source.train.size // 4)
-        ),
+        _CALIBRATION_IMAGES.value or _share(source, 8, 1280),
+        _SUB_VALIDATION_IMAGES.value or _share(source, 4, 2560),
         _AUGMENTATION.value,
         _RESIZING.value,
     )
@@ -308,7 +322,8 @@ def existing_workdir():
 def model_alone():
     """The model that `--model` names, for programs that need no data.
 
-    Networks given by name are built for 32 × 32 or, those of
+    Networks given by name are built for the images and classes of a
+    `--dataset` that is at hand. Else they are for 32 × 32 or, those of
     `keras.applications`, 224 × 224 pixels, if `--image_size` does not say.
 
     Raises:
@@ -322,10 +337,11 @@ def model_alone():
     keras.utils.set_random_seed(SEED.value)
     own = name in zoo.NETWORKS
     size = size or (32 if own else 224)
-    classes = 10 if own else 1000
-    return zoo.build(
-        name, (size, size, 3), classes, _WIDTH.value, _WEIGHTS.value
-    )
+    shape, classes = (size, size, 3), 10 if own else 1000
+    if _DATASET.value and sources.is_at_hand(_DATASET.value):
+        source = sources.open_source(_DATASET.value, _DATA_DIR.value)
+        shape, classes = _image_shape(source), len(source.class_names)
+    return zoo.build(name, shape, classes, _WIDTH.value, _WEIGHTS.value)
 
 
 def import_custom_modules():
@@ -378,18 +394,6 @@ def _require(*required):
             raise errors.InputError(f"--{flag.name} is required.")
 
 
-def _default(value, default):
-    return default if value is None else value
-
-
-def _require_writable(path):
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".writable"
-        probe.touch()
-        probe.unlink(missing_ok=True)  # Another process may look, too.
-    except OSError as error:
-        raise errors.InputError(
-            f"The workdir {str(path)!r} cannot be written to "
-            f"({error.strerror}): choose another --workdir."
-        ) from error
+def _share(source, part, most):
+    """So many of a source's training images, at most; but one at least."""
+    return max(1, min(most, source.train.size // part))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from eagleeye_tf import errors
 from eagleeye_tf import progress
 from eagleeye_tf import quiet
 from eagleeye_tf.deployment import formats
@@ -39,15 +40,30 @@ def evaluate_file(job, path, on_batch=lambda: None):
     """
     with quiet.silent_stderr():  # LiteRT tells of its delegate.
         model = formats.open_model(path, devices.cores())
+    _require_batches(path, model, job)
     correct = total = 0
     with job.data.naming_unreadable():
         for images, labels in job.data.batches(job.data.test, job.batch_size):
             images = np.asarray(images, np.float32)
-            answers = np.asarray(model(images)).argmax(-1)
-            correct += int((answers == labels.numpy()).sum())
+            answers = np.asarray(model(images))
+            right = answers.argmax(-1) == labels.numpy()
+            correct += int((right & np.isfinite(answers).all(-1)).sum())
             total += len(labels)
             on_batch()
     return correct, total
+
+
+def _require_batches(path, model, job):
+    """Raises InputError unless a file takes the batches of a job."""
+    shape = getattr(model, "input_shape", (None,))
+    sizes = {job.batch_size, job.data.test.size % job.batch_size or shape[0]}
+    if shape[0] is not None and sizes != {shape[0]}:
+        raise errors.InputError(
+            f"{str(path)!r} takes batches of {shape[0]} images alone: give "
+            f"--batch_size={shape[0]}, a divisor of the "
+            f"{job.data.test.size} test images. Received: "
+            f"batch_size={job.batch_size}."
+        )
 
 
 def trained_path(job):

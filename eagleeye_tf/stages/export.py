@@ -50,7 +50,8 @@ def export(job, path):
     """
     directory = job.workdir / "export"
     record = directory / "result.json"
-    _clear(directory, job.trained_path())
+    require_other_folder(job, path)
+    _clear(directory, path)
     try:
         result = _export(job, path, directory)
     except errors.ExportError as error:
@@ -76,18 +77,31 @@ def _export(job, path, directory):
     return result
 
 
-def _clear(directory, whole):
-    """Removes what could be taken for files of the network exported now."""
-    full = directory / "full"
-    if full.resolve() in whole.resolve().parents:
+def require_other_folder(job, path=None):
+    """Raises InputError if an export would replace the whole network.
+
+    Args:
+        job: a `common.Job`.
+        path: of the file to export; None if it is yet to be made.
+    """
+    folder, whole = job.workdir / "export", job.trained_path()
+    if path is not None and path.resolve() == whole.resolve():
+        folder = folder / "full"  # It is its own copy.
+    if folder.resolve() in whole.resolve().parents:
         raise errors.InputError(
             f"{str(whole)!r} lies in a folder that an export replaces: copy "
             "it elsewhere, or choose another --workdir."
         )
-    (directory / "result.json").unlink(missing_ok=True)
-    for kind in formats.FORMATS.values():
-        (directory / kind.file).unlink(missing_ok=True)
-    shutil.rmtree(full, ignore_errors=True)
+
+
+def _clear(directory, path):
+    """Removes all that an export writes, but for the file to export."""
+    for name in ("full", "saved_model", "saved_model.tmp"):
+        shutil.rmtree(directory / name, ignore_errors=True)
+    names = [kind.file for kind in formats.FORMATS.values()]
+    for name in ("result.json", "model.keras", *names):
+        if (directory / name).resolve() != path.resolve():
+            (directory / name).unlink(missing_ok=True)
 
 
 def _write(job, path, directory, images):
@@ -106,8 +120,14 @@ def _write(job, path, directory, images):
         files.save_model(model, copy)
     some = images[: job.batch_size].astype(np.float32)
     expected = np.asarray(model(some, training=False))
+    try:
+        written = exporting.check("keras", copy, some, expected, 1e-4)
+    except errors.ExportError:
+        if not copy.samefile(path):
+            copy.unlink()
+        raise
     return [
-        exporting.check("keras", copy, some, expected, 1e-4),
+        written,
         *exporting.export(model, directory, images, _FORMATS.value),
     ]
 

@@ -1,6 +1,7 @@
 """Stage: fine-tunes the winners of a search."""
 
 import dataclasses
+import warnings
 
 import keras
 import numpy as np
@@ -11,6 +12,8 @@ from eagleeye_tf import files
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import log
+from eagleeye_tf.candidates import racing
+from eagleeye_tf.pruning import network
 from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
@@ -101,6 +104,24 @@ def finetune(job):
     result = {"best": best["rank"], "winners": results}
     job.write_json(job.workdir / "finetune" / "result.json", result)
     return result
+
+
+def require_candidates(settings):
+    """Raises InputError if a search cannot leave as many winners as wanted.
+
+    Args:
+        settings: `SearchSettings`.
+    """
+    count, candidates = _NUM_WINNERS.value, settings.num_candidates
+    if settings.evaluation == "race":
+        candidates = racing.finalists(candidates)
+    if count > candidates:
+        raise errors.InputError(
+            f"A search of {settings.num_candidates} candidates scores "
+            f"{candidates} on all sub-validation images. Received: "
+            f"num_winners={count}; lower it, or search with more candidates "
+            "or --evaluation=full."
+        )
 
 
 def _winners(found):
@@ -222,7 +243,11 @@ def _finetune_one(job, pruner, candidate, rank, settings):
         "total": last.total,
         "candidate": candidate.to_json(),
         "held_out": not ALL_TRAINING_IMAGES.value,
-        "settings": dataclasses.asdict(settings),
+        "settings": {
+            **dataclasses.asdict(settings),
+            **_ways(),
+            "augmentation": job.data.augmentation,
+        },
         "epochs": [dataclasses.asdict(epoch) for epoch in epochs],
     }
     job.write_json(directory / "result.json", result)
@@ -276,7 +301,11 @@ def tune(job, pruner, candidate, directory, settings, description):
     fresh = _FROM_SCRATCH.value
     with job.distribution.scope():
         model = pruner.prune(candidate.strategy, fresh=fresh)
-    if not fresh:
+    if fresh:
+        for _, layer in network.all_layers(model):
+            layer.trainable = True  # Initial weights are worth nothing.
+    else:
+        _warn_of_frozen(model)
         images, _ = job.data.arrays(job.data.calibration)
         adaptive_bn.adapt_batch_norm(
             model, images, job.batch_size, job.own_distribution
@@ -288,6 +317,29 @@ def tune(job, pruner, candidate, directory, settings, description):
     if _RECALIBRATE.value:
         epochs[-1] = _recalibrate(model, job, epochs[-1])
     return model, epochs
+
+
+def _warn_of_frozen(model):
+    """Warns if filters were cut that fine-tuning may not mend.
+
+    Models that were made by transfer learning often come so.
+    """
+    frozen = [
+        path
+        for path, layer in network.all_layers(model)
+        if layer.weights
+        and not layer.trainable_weights
+        # Normalization has no weights that could be trained.
+        and not isinstance(layer, keras.layers.Normalization)
+    ]
+    if frozen:
+        warnings.warn(
+            f"{len(frozen)} layers are frozen (trainable=False), such as "
+            f"{frozen[0]!r}: fine-tuning leaves them as they were cut. Set "
+            "trainable=True in the model and save it again if they may learn.",
+            errors.PlausibilityWarning,
+            stacklevel=2,
+        )
 
 
 def identity(settings):

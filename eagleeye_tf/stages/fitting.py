@@ -6,6 +6,7 @@ import functools
 
 from absl import flags
 
+from eagleeye_tf import errors
 from eagleeye_tf import files
 from eagleeye_tf import locks
 from eagleeye_tf import progress
@@ -56,6 +57,18 @@ def claim(directory, job, settings, **more):
     )
 
 
+@contextlib.contextmanager
+def _saying_where(directory):
+    """Adds to a divergence what is in the way of another attempt."""
+    try:
+        yield
+    except errors.DivergenceError as error:
+        raise errors.DivergenceError(
+            f"{error} Other settings begin anew: remove {str(directory)!r} "
+            "first, or choose another --workdir."
+        ) from error
+
+
 def fit(model, job, settings, directory, description, teacher=None):
     """Trains `model` on the job's data behind a progress bar.
 
@@ -96,7 +109,12 @@ def fit(model, job, settings, directory, description, teacher=None):
     lock = contextlib.nullcontext(None)
     if job.leads:
         lock = locks.of_folder(directory, "training")
-    with lock as before_writing, bar, data.naming_unreadable():
+    with (
+        _saying_where(directory),
+        lock as before_writing,
+        bar,
+        data.naming_unreadable(),
+    ):
         epochs = loop.fit(
             model,
             functools.partial(

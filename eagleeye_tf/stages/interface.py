@@ -29,6 +29,11 @@ def image_shape(path, source, size):
             "The programs take models with one input (batch, height, "
             f"width, channels). {path!r} has inputs {inputs}."
         )
+    if classes == 1:
+        raise errors.InputError(
+            f"The programs take models with one output for each class. "
+            f"{path!r} has a single one: for two classes that is a Dense(2)."
+        )
     if classes != len(source.class_names):
         raise errors.InputError(
             f"{path!r} has {classes} outputs, but "

@@ -179,7 +179,9 @@ def study_settings():
             "Studies and benchmarks draw their strategies at random: leave "
             f"out --search_algorithm. Received: {_ALGORITHM.value!r}."
         )
-    return dataclasses.replace(search_settings(), algorithm="random")
+    return dataclasses.replace(  # And all of them see all images.
+        search_settings(), algorithm="random", evaluation="full"
+    )
 
 
 def _importance():

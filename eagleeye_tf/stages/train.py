@@ -1,5 +1,8 @@
 """Stage: trains a network by name, as the baseline to prune."""
 
+import contextlib
+import re
+
 from absl import flags
 
 from eagleeye_tf import errors
@@ -39,13 +42,25 @@ _WARMUP_EPOCHS = flags.DEFINE_float(
 
 def training_settings(job):
     """The `TrainingSettings` that the flags describe."""
-    return schedules.TrainingSettings(
-        epochs=_EPOCHS.value,
-        learning_rate=_LEARNING_RATE.value,
-        weight_decay=_WEIGHT_DECAY.value,
-        warmup_epochs=_WARMUP_EPOCHS.value,
-        **fitting.shared_settings(job),
-    )
+    with _naming_own_flags():
+        return schedules.TrainingSettings(
+            epochs=_EPOCHS.value,
+            learning_rate=_LEARNING_RATE.value,
+            weight_decay=_WEIGHT_DECAY.value,
+            warmup_epochs=_WARMUP_EPOCHS.value,
+            **fitting.shared_settings(job),
+        )
+
+
+@contextlib.contextmanager
+def _naming_own_flags():
+    """Settings go by other names here than in fine-tuning."""
+    try:
+        yield
+    except errors.InputError as error:
+        names = "epochs|learning_rate|weight_decay|warmup_epochs"
+        told = re.sub(rf"\b({names})\b(?=[ =])", r"train_\1", str(error))
+        raise type(error)(told) from error
 
 
 def train(job):
@@ -63,7 +78,8 @@ def train(job):
         console.say(f"Trained before: {path}")
         return path
     model = job.fresh_model()
-    epochs = fitting.fit(model, job, settings, path.parent, "Training")
+    with _naming_own_flags():
+        epochs = fitting.fit(model, job, settings, path.parent, "Training")
     job.save_model(model, path)
     last = epochs[-1]
     console.say(

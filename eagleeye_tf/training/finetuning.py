@@ -72,6 +72,8 @@ def finetune(
             "A teacher teaches by distillation: give "
             "TrainingSettings(distillation_weight=…) above 0. Received: 0."
         )
+    if directory is not None:
+        files.check_path(directory)
     distribution = distribution or tf.distribute.get_strategy()
     source = _source(examples, settings)
     examples_lib.check(model, *source.some)

@@ -76,6 +76,39 @@ def test_folder_with_train_and_val(tmp_path):
     assert (source.train.size, source.test.size) == (6, 4)
 
 
+def test_what_is_no_class_and_no_image(tmp_path):
+    for path in ("train/1.png", "bus/2.png", "bus/._2.png", ".cache/3.png"):
+        write_image(tmp_path / path, 1)  # A class may be called "train".
+    (tmp_path / "bus" / "folder.png").mkdir()
+    (tmp_path / "bus" / "gone.png").symlink_to("nowhere")
+    source = sources.open_source(str(tmp_path))
+    assert source.class_names == ("bus", "train")
+    assert source.train.size + source.test.size == 2
+
+
+def test_test_images_without_classes_are_none(tmp_path):
+    for path in ("train/a/1.png", "train/b/1.png", "test/9.png"):
+        write_image(tmp_path / path, 1)
+    for number in range(3):
+        write_image(tmp_path / "valid" / "a" / f"{number}.png", 1)
+        write_image(tmp_path / "valid" / "b" / f"{number}.png", 1)
+    assert sources.open_source(str(tmp_path)).test.size == 6
+
+
+def test_class_of_test_images_alone(tmp_path):
+    for path in ("train/a/1.png", "train/b/1.png", "val/bird/1.png"):
+        write_image(tmp_path / path, 1)
+    with pytest.raises(errors.InputError, match="training images.*'bird'"):
+        sources.open_source(str(tmp_path))
+
+
+def test_a_folder_is_known_by_its_contents(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    spellings = (str(folder), f"./{folder.name}", folder.name)
+    found = {sources.open_source(path).fingerprint for path in spellings}
+    assert len(found) == 1
+
+
 def test_class_without_a_folder_of_test_images(tmp_path):
     for folder in ("train/a", "train/b", "test/a"):
         write_image(tmp_path / folder / "1.png", 1)
@@ -136,7 +169,14 @@ def test_unknown_dataset(tmp_path):
         sources.open_source("cifar11", str(tmp_path))
 
 
-def make_tfds(tmp_path, size, supervised=("image", "label")):
+def make_tfds(
+    tmp_path,
+    size,
+    supervised=("image", "label"),
+    test_labels=None,
+    channels=3,
+    dtype=np.uint8,
+):
     """A real TFDS data set of 30 JPEG images, prepared on disk."""
     import tensorflow_datasets as tfds
 
@@ -148,7 +188,9 @@ def make_tfds(tmp_path, size, supervised=("image", "label")):
             return self.dataset_info_from_configs(
                 features=tfds.features.FeaturesDict(
                     {
-                        "image": tfds.features.Image(shape=(*size, 3)),
+                        "image": tfds.features.Image(
+                            shape=(*size, channels), dtype=dtype
+                        ),
                         "label": tfds.features.ClassLabel(num_classes=3),
                     }
                 ),
@@ -156,15 +198,19 @@ def make_tfds(tmp_path, size, supervised=("image", "label")):
             )
 
         def _split_generators(self, dl_manager):
-            return {
+            splits = {
                 "train": self._generate_examples(24),
                 "validation": self._generate_examples(6),
             }
+            if test_labels is not None:
+                splits["test"] = self._generate_examples(5, test_labels)
+            return splits
 
-        def _generate_examples(self, count):
+        def _generate_examples(self, count, label=None):
             for number in range(count):
-                image = np.full((40, 50, 3), 8 * number, np.uint8)
-                yield number, {"image": image, "label": number % 3}
+                image = np.full((40, 50, channels), 8 * number, dtype)
+                own = number % 3 if label is None else label
+                yield number, {"image": image, "label": own}
 
     builder = TinyPictures(data_dir=str(tmp_path))
     builder.download_and_prepare()
@@ -187,6 +233,35 @@ def test_tfds_streamed_and_in_memory(tmp_path, size):
     for (image, label), (other, same) in zip(middle, seen[5:9], strict=True):
         np.testing.assert_array_equal(image, other)
         assert label == same
+
+
+def test_tfds_whose_test_labels_are_secret(tmp_path):
+    make_tfds(tmp_path, (40, 50), test_labels=-1)
+    source = sources.open_source("tiny_pictures", str(tmp_path))
+    assert source.test.size == 6  # Those for validation.
+
+
+@pytest.mark.parametrize(
+    "name, match",
+    [
+        ("tiny_pictures/big", "no data set 'tiny_pictures/big'"),
+        ("tiny_pictures:9.9.9", "no data set 'tiny_pictures:9.9.9'"),
+        ("no/such/folder", "no folder 'no/such/folder'"),
+    ],
+)
+def test_tfds_that_is_not_there(tmp_path, name, match):
+    make_tfds(tmp_path, (40, 50))
+    with pytest.raises(errors.InputError, match=match):
+        sources.open_source(name, str(tmp_path))
+
+
+@pytest.mark.parametrize("channels, dtype", [(4, np.uint8), (1, np.uint16)])
+def test_tfds_with_other_images(tmp_path, channels, dtype):
+    make_tfds(tmp_path, (40, 50), channels=channels, dtype=dtype)
+    with pytest.raises(
+        errors.InputError, match=f"{channels}.*{dtype.__name__}"
+    ):
+        sources.open_source("tiny_pictures", str(tmp_path))
 
 
 def test_tfds_without_labels(tmp_path):

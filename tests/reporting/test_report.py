@@ -67,7 +67,7 @@ def winner(rank, correct, held_out=True):
 
 def result(correct, macs, params):
     return {
-        "path": "p",
+        "path": "finetune/candidate_9/model.keras",
         "correct": correct,
         "total": 1000,
         "macs": macs,
@@ -135,7 +135,7 @@ def records(best=2):
             "pruned": result(940, 520, 28),
         },
         "export": {
-            "source": "finetune/2/model.keras",
+            "source": "finetune/candidate_9/model.keras",
             "largest_difference": 1.5e-6,
         },
     }
@@ -249,6 +249,29 @@ def test_a_workdir_may_hold_any_part(missing):
     alone = {n: records()[n] for n in ("about", missing)}
     titles = [section.title for section in report.build(alone, {}).sections]
     assert titles == [TITLES[missing], "To reproduce"]
+
+
+def test_what_no_longer_belongs_together_is_told():
+    """Fine-tuned again, the other winner is best; then searched again."""
+    text = written(best=1)
+    index = CANDIDATES[0]["index"]
+    for name in ("Result", "Export"):
+        told = f"{name} is of finetune/candidate_9/model.keras, while "
+        assert f"{told}fine-tuning has left candidate_{index} best" in text
+    assert "Out of date" not in written(best=2)
+    some = records()
+    some["search"] = {**SEARCH, "candidates": CANDIDATES[::-1]}
+    first, *_ = report.build(some, {}).sections
+    assert "other candidates in front" in first.blocks[0].text
+
+
+def test_markdown_holds_no_foreign_html():
+    some = records()
+    some["about"] = {**ABOUT, "title": "<b>net"}
+    some["export"] = {**some["export"], "error": "<script>"}
+    text = document.to_markdown(report.build(some, {}), None)
+    assert "# &lt;b>net" in text or "# &lt;b&gt;net" in text
+    assert "<script>" not in text
 
 
 def test_studies_say_what_was_studied():

@@ -1,14 +1,17 @@
 """What the programs refuse, and in which words."""
 
 import os
+import shutil
 
 import keras
 import numpy as np
 import pytest
 import tests_data
 import toys
+from absl import flags
 
 import eagleeye_tf as ee
+from eagleeye_tf import __main__ as whole_job
 from eagleeye_tf import errors
 from eagleeye_tf.models import zoo
 from eagleeye_tf.stages import common
@@ -204,6 +207,104 @@ def test_training_a_file_is_refused(set_flags, tmp_path):
     set_flags(model=str(tmp_path / "m.keras"))
     with refused("takes a model by name"):
         train.main()
+
+
+def test_folder_for_results_that_is_a_pattern(set_flags, tmp_path):
+    set_flags(workdir=str(tmp_path / "mine[1]"))
+    with refused(r"none of \* \? .*mine\[1\]"):
+        common.open_job()
+    assert not (tmp_path / "mine[1]").exists()
+
+
+def test_home_folders(set_flags, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    set_flags()
+    flags.FLAGS["workdir"].parse("~/work")
+    assert flags.FLAGS.workdir == str(tmp_path / "work")
+
+
+def test_network_by_name_is_that_of_the_data_set(set_flags):
+    set_flags(dataset="digits")
+    assert common.model_alone().input_shape == (None, 8, 8, 3)
+    set_flags(dataset=None)
+    assert common.model_alone().input_shape == (None, 32, 32, 3)
+    set_flags(dataset="cifar10")  # Not to be downloaded for this.
+    assert common.model_alone().output_shape == (None, 10)
+
+
+@pytest.mark.parametrize(
+    "evaluation, candidates, winners, match",
+    [
+        ("race", 100, 7, "scores 6 on all"),
+        ("race", 4, 5, "scores 4 on all"),
+        ("full", 10, 11, "scores 10 on all"),
+        ("race", 400, 13, None),
+        ("full", 10, 10, None),
+    ],
+)
+def test_more_winners_than_finalists(
+    set_flags, evaluation, candidates, winners, match
+):
+    """Of 400 an eighth goes on to the second rung, of 50 a quarter: 13."""
+    set_flags(
+        evaluation=evaluation, num_candidates=candidates, num_winners=winners
+    )
+    settings = search.search_settings()
+    if match is None:
+        finetune.require_candidates(settings)
+        return
+    with refused(match):
+        finetune.require_candidates(settings)
+
+
+def test_whole_network_in_the_folder_that_an_export_replaces(
+    set_flags, tmp_path
+):
+    path = tmp_path / "work" / "export" / "model.keras"
+    path.parent.mkdir(parents=True)
+    toys.chain(classes=10).save(path)
+    set_flags(model=str(path))
+    with refused("copy it elsewhere"):
+        whole_job.main()
+
+
+def test_frozen_layers_are_told_and_fresh_ones_learn(set_flags, tmp_path):
+    """As transfer learning leaves a model: all but its head is frozen."""
+    model = toys.chain(classes=10)
+    for layer in model.layers[:-1]:
+        layer.trainable = False
+    model.save(tmp_path / "m.keras")
+    flags_of_all = {
+        "model": str(tmp_path / "m.keras"),
+        "macs": 0.5,
+        "tolerance": 0.05,
+        "search_algorithm": "uniform",
+        "epochs": 1,
+    }
+    set_flags(**flags_of_all)
+    search.search(common.open_job())
+    with pytest.warns(errors.PlausibilityWarning, match="4 .*such as 'conv0'"):
+        finetune.finetune(common.open_job())
+    set_flags(**flags_of_all, from_scratch=True)
+    shutil.rmtree(tmp_path / "work" / "finetune")
+    job = common.open_job()
+    finetune.finetune(job)
+    made = keras.models.load_model(finetune.finished_best(job))
+    assert len(made.trainable_weights) == 10
+    assert np.abs(made.get_layer("bn0").moving_mean).max() > 0
+
+
+def test_training_is_refused_in_its_own_flags(set_flags):
+    set_flags(train_epochs=2, train_warmup_epochs=2.0)
+    with refused("train_warmup_epochs is at least 0 and below train_epochs=2"):
+        train.train(common.open_job())
+
+
+def test_binary_model(set_flags, tmp_path):
+    toys.chain(classes=1).save(tmp_path / "m.keras")
+    set_flags(model=str(tmp_path / "m.keras"))
+    with refused(r"a single one.*Dense\(2\)"):
+        common.open_job()
 
 
 def test_replicas_are_made_before_tensorflow_starts(set_flags):

@@ -4,6 +4,7 @@ import digit_models
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import toys
 
 from eagleeye_tf import errors
@@ -55,6 +56,31 @@ def test_onnx_file(set_flags, tmp_path, network, capsys):
     told = capsys.readouterr().out
     assert f"{correct} of 359 correct" in told
     assert f"; {path.stat().st_size:,} bytes" in told
+
+
+def test_file_that_takes_one_image_at_a_time(set_flags, tmp_path, network):
+    model, correct = network
+    served = tf.function(
+        lambda images: {"logits": model(images)},
+        input_signature=[tf.TensorSpec((1, *model.input_shape[1:]))],
+    )
+    tf.saved_model.save(model, tmp_path / "one", signatures=served)
+    set_flags(model=str(tmp_path / "one"), workdir=None)
+    with pytest.raises(errors.InputError, match="give --batch_size=1"):
+        evaluate.main()
+    set_flags(model=str(tmp_path / "one"), workdir=None, batch_size=1)
+    job = common.open_job(leaves_results=False)
+    assert evaluate.evaluate_file(job, tmp_path / "one") == (correct, 359)
+
+
+def test_nan_is_no_answer(set_flags, tmp_path, network):
+    model = keras.models.clone_model(network[0])
+    model.layers[-1].bias.assign([np.nan] * 10)
+    model.save(tmp_path / "nan.keras")
+    set_flags(model=str(tmp_path / "nan.keras"), workdir=None)
+    job = common.open_job(leaves_results=False)
+    assert evaluate.evaluate_file(job, tmp_path / "nan.keras") == (0, 359)
+    assert job.test(model, "Test") == (0, 359)
 
 
 def test_litert_file_of_other_classes(set_flags, tmp_path):
