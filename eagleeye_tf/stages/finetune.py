@@ -368,6 +368,8 @@ def _claim(directory, job, pruner, candidate, settings):
         kept=candidate.kept,
         **_ways(),
         model_fingerprint=batches_lib.model_fingerprint(pruner.graph.model),
+        # Of which the fingerprint does not know.
+        trainable_weights=len(pruner.graph.model.trainable_weights),
     )
 
 

@@ -20,6 +20,12 @@ _NUM_STRATEGIES = flags.DEFINE_integer(
 
 def main():
     settings = search.search_settings()
+    if settings.importance == "taylor":
+        raise errors.InputError(
+            "--importance=taylor asks for images, which are not read here: "
+            "leave it out. Whether networks are cut right does not depend on "
+            "which channels go."
+        )
     model = common.model_alone()
     graph = channel_graph.ChannelGraph(model)
     channel_graph.require_groups(graph)

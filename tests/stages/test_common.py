@@ -273,7 +273,8 @@ def test_frozen_layers_are_told_and_fresh_ones_learn(set_flags, tmp_path):
     model = toys.chain(classes=10)
     for layer in model.layers[:-1]:
         layer.trainable = False
-    model.save(tmp_path / "m.keras")
+    frozen = ee.prune(model, 0.0)
+    frozen.save(tmp_path / "m.keras")
     flags_of_all = {
         "model": str(tmp_path / "m.keras"),
         "macs": 0.5,
@@ -285,6 +286,12 @@ def test_frozen_layers_are_told_and_fresh_ones_learn(set_flags, tmp_path):
     search.search(common.open_job())
     with pytest.warns(errors.PlausibilityWarning, match="4 .*such as 'conv0'"):
         finetune.finetune(common.open_job())
+    for layer in model.layers:
+        layer.trainable = True
+    model.save(tmp_path / "m.keras")  # As the warning said.
+    with refused("trainable_weights was 2, now it is 10"):
+        finetune.finetune(common.open_job())
+    frozen.save(tmp_path / "m.keras")
     set_flags(**flags_of_all, from_scratch=True)
     shutil.rmtree(tmp_path / "work" / "finetune")
     job = common.open_job()

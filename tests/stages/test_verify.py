@@ -34,3 +34,9 @@ def test_nothing_to_prune(set_flags, tmp_path):
     set_flags(model="no_such_network")
     with pytest.raises(errors.InputError, match="no model 'no_such_network'"):
         verify.main()
+
+
+def test_importance_of_images(set_flags):
+    set_flags(importance="taylor")
+    with pytest.raises(errors.InputError, match="taylor asks for images"):
+        verify.main()
