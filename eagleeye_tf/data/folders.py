@@ -8,7 +8,7 @@ import tensorflow as tf
 from eagleeye_tf import errors
 from eagleeye_tf.data import source as source_lib
 
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 _TEST_FOLDERS = ("test", "val", "valid", "validation")
 
 
@@ -131,8 +131,8 @@ def _file_examples(files):
                 decode(path)
             except tf.errors.OpError:  # No image, or not there any more.
                 return errors.InputError(
-                    f"{path!r} is not a readable image (JPEG, PNG, BMP or "
-                    "GIF): repair or remove it."
+                    f"{path!r} is not a readable image (JPEG, PNG, BMP, GIF "
+                    "or WebP): repair or remove it."
                 )
         return None
 

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -84,6 +85,18 @@ def test_what_is_no_class_and_no_image(tmp_path):
     source = sources.open_source(str(tmp_path))
     assert source.class_names == ("bus", "train")
     assert source.train.size + source.test.size == 2
+
+
+@pytest.mark.parametrize("suffix", ["PNG", "bmp", "gif", "webp"])
+def test_formats(tmp_path, suffix):
+    image = np.full((6, 5, 3), 51, np.uint8)
+    for name in "abcd":
+        path = tmp_path / name / f"1.{suffix}"
+        path.parent.mkdir()
+        keras.utils.save_img(path, image, scale=False)
+    source = sources.open_source(str(tmp_path))
+    for found, _ in contents(source.train):
+        np.testing.assert_array_equal(found, image)
 
 
 def test_test_images_without_classes_are_none(tmp_path):
