@@ -38,6 +38,8 @@ _WAIT_SECONDS = 0.2
 _SLOW_SECONDS = 30.0
 # A silence is long that is so many times as long as the longest candidate took.
 _SLOW_FACTOR = 5
+# The first candidate of a rung may be traced, and be of a large network.
+_LONGEST_FIRST_SECONDS = 600.0
 # Calls on their way to a worker: one it computes, one that waits for it.
 _CALLS_PER_WORKER = 2
 _ATTEMPTS = 5
@@ -190,7 +192,10 @@ class Cluster:
         )
         slow.daemon = True
         slow.start()
-        host = self._host or _own_address(found[0])
+        try:
+            host = self._host or _own_address(found[0])
+        except OSError as error:
+            raise ClusterChangedError(f"Lost {found[0]}.") from error
         address = f"{host}:{_free_port()}"
         # TensorFlow asks for a parameter server; it holds nothing.
         self._parameter_server = tf.distribute.Server(
@@ -225,12 +230,12 @@ class _Silence:
     """
 
     def __init__(self):
-        self._start, self._usual = time.monotonic(), 0.0
+        self._start, self._usual = time.monotonic(), None
         self.is_told = False
 
     def end(self, seconds):
         """Something came that took so many seconds."""
-        self._usual = max(self._usual, seconds)
+        self._usual = max(self._usual or 0.0, seconds)
         self._start = time.monotonic()
         self.is_told = False
 
@@ -242,6 +247,8 @@ class _Silence:
     @property
     def is_long(self):
         """Whether something may be wrong."""
+        if self._usual is None:  # Nobody knows yet how long one takes.
+            return self.seconds > _LONGEST_FIRST_SECONDS
         return self.seconds > max(_SLOW_SECONDS, _SLOW_FACTOR * self._usual)
 
 
@@ -288,7 +295,7 @@ def _ever_answers(address):
 def _answers(address):
     try:
         _own_address(address)
-    except OSError:
+    except (OSError, UnicodeError):  # The latter is of names that none has.
         return False
     return True
 

@@ -188,6 +188,10 @@ class Evaluator(abc.ABC):
         adapted = adapted and self.has_batch_norm
         return self._count(trials, slice(start, stop), adapted)
 
+    def ready(self, trial):
+        """Cuts a trial's network, as `calibrate` and `count` would."""
+        self._network(trial)
+
     def rest(self, trial):
         """Frees what a trial can be given again when it goes on."""
         trial.network = None
@@ -198,6 +202,10 @@ class Evaluator(abc.ABC):
     def forget(self, trial):
         """Frees the statistics of a trial, which would collect them anew."""
         trial.moments, trial.calibrated = {}, 0
+
+    @abc.abstractmethod
+    def _network(self, trial):
+        """What computes a trial, which keeps it until it rests."""
 
     @abc.abstractmethod
     def _calibrate(self, trials, part):

@@ -277,7 +277,13 @@ class Latencies:
             return self._kept(levels + np.zeros(len(groups)), settings)
         budgets = constraints_lib.wanted(settings, model)
         algorithm = sampling.RandomSampling(groups, model, budgets, settings)
-        return [proposal.kept for proposal in algorithm.suggest(count)]
+        try:
+            found = algorithm.suggest(count)
+        except sampling.ExhaustedError as error:
+            if not error.found:
+                raise
+            found = error.found
+        return [proposal.kept for proposal in found]
 
     def _kept(self, places, settings):
         """Places in the range of ratios -> list of kept channels."""

@@ -2,7 +2,8 @@
 
 X are scores of candidates that nobody trained, Y their accuracies once they
 are fine-tuned (paper, section 3.2). A way of scoring that gives all candidates
-the same score says nothing: its coefficients are 0.
+the same score says nothing: its coefficients are 0, and its phi is that of
+chance.
 """
 
 import dataclasses
@@ -37,16 +38,21 @@ def phi(scores, accuracies, k):
     candidate with the i-th best accuracy and find its rank from 1 in X. It is
     1 if the k best of Y are the k best of X, in any order.
 
-    Candidates that tie in X share the mean of their ranks. Where a tie in Y
-    reaches over place k, those who tie count in equal parts.
+    Candidates that tie stand in any order, in X and in Y: what comes is the
+    mean over all orders. So X that is the same for all has the phi of chance.
 
     Args:
         scores: sequence of numbers, X.
         accuracies: sequence of as many numbers, Y.
         k: how many of the best count, from 1 to their number.
     """
-    ranks = stats.rankdata(-np.asarray(scores, float), method="average")
-    found = np.minimum(k / ranks, 1)
+    order = -np.asarray(scores, float)
+    upto = np.minimum(k / np.arange(1, len(order) + 1), 1).cumsum()
+    upto = np.concatenate([[0.0], upto])
+    low, high = (
+        stats.rankdata(order, method=end).astype(int) for end in ("min", "max")
+    )
+    found = (upto[high] - upto[low - 1]) / (high - low + 1)
     places = -np.asarray(accuracies, float)
     first = stats.rankdata(places, method="min")
     tied = stats.rankdata(places, method="max") - first + 1

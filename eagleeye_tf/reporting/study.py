@@ -179,7 +179,10 @@ def to_json(plan, study):
         plan: a `Plan`.
         study: the `Study` of it, of three candidates at least.
     """
-    k = min(plan.phi_k, len(study.indices))
+    # Until all are tuned: of as many as k there are, all would be the best.
+    k = min(plan.phi_k, max(len(study.indices) // 4, 1))
+    if len(study.indices) + len(study.failures) == len(plan.candidates):
+        k = min(plan.phi_k, len(study.indices))
     ways, accuracies = study.ways, study.accuracies
     coefficients = {
         way: correlation.coefficients(scores, accuracies, k)

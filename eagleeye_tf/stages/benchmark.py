@@ -7,6 +7,7 @@ were killed. Times are taken in one run, each way in turn with the others.
 """
 
 import dataclasses
+import itertools
 import time
 
 from absl import flags
@@ -32,9 +33,10 @@ from eagleeye_tf.stages import console
 from eagleeye_tf.stages import search
 
 _PLAIN_CALIBRATION = flags.DEFINE_integer(
-    "plain_calibration_images",
-    12_800,
-    "Training images that the paper's protocol calibrates on.",
+    "plain_calibration_batches",
+    100,
+    "Full batches of training images that the paper's protocol calibrates on. "
+    "(It scores as many sub-validation images as the other ways do.)",
     lower_bound=1,
 )
 _JUDGE_IMAGES = flags.DEFINE_integer(
@@ -129,14 +131,18 @@ def main():
         job,
         model,
         settings,
-        plain_calibration_images=_PLAIN_CALIBRATION.value,
+        plain_calibration_batches=_PLAIN_CALIBRATION.value,
     )
     folder = job.workdir / "benchmark"
     with (
         PlainLog(folder / "plain.jsonl", identity) as plain,
         log_lib.SearchLog(folder / "rungs.jsonl", identity) as rungs,
     ):
-        found = benchmark_timing.whole_race(bench, folder)
+        found = {
+            "plain_calibration_batches": _PLAIN_CALIBRATION.value,
+            "sub_validation_images": job.data.sub_validation.size,
+            **benchmark_timing.whole_race(bench, folder),
+        }
         _evaluate_all(bench, plain, rungs)
         correct = {
             p.index: plain.records[p.index].correct for p in bench.proposals
@@ -167,14 +173,37 @@ def _check(data, settings):
             "candidates, since halves of them race. Received: "
             f"--num_candidates={settings.num_candidates}."
         )
-    for flag in (_PLAIN_CALIBRATION, _JUDGE_IMAGES):
-        if flag.value > data.train.size:
-            raise errors.InputError(
-                f"--{flag.name} is at most {data.train.size}, the number of "
-                f"training images of {data.name!r} that are neither "
-                "calibration nor sub-validation images. Received: "
-                f"{flag.value}."
-            )
+    *_, images = _parts(data, settings.batch_size)
+    if images.stop > data.train.size:
+        raise errors.InputError(
+            f"--{_PLAIN_CALIBRATION.name}={_PLAIN_CALIBRATION.value} of "
+            f"{settings.batch_size} images, {data.calibration.size} for the "
+            f"judge's statistics and --{_JUDGE_IMAGES.name}="
+            f"{_JUDGE_IMAGES.value} are {images.stop} training images. "
+            f"{data.name!r} has {data.train.size} that are neither "
+            "calibration nor sub-validation images: lower the flags."
+        )
+
+
+def _parts(data, batch_size):
+    """Which training images serve what, none of them twice.
+
+    Returns:
+        Slices: those on which the paper's protocol calibrates; those of whose
+        statistics the winners are judged, and the images that judge them.
+        They chose no winner, of either way.
+    """
+    sizes = (
+        _PLAIN_CALIBRATION.value * batch_size,
+        data.calibration.size,
+        _JUDGE_IMAGES.value,
+    )
+    ends = list(itertools.accumulate(sizes, initial=0))
+    return [slice(*pair) for pair in itertools.pairwise(ends)]
+
+
+def _training_images(data, part):
+    return data.arrays(data.train.part(part.start, part.stop))
 
 
 def _bench(data, model, settings):
@@ -185,8 +214,8 @@ def _bench(data, model, settings):
         )
     calibration = data.arrays(data.calibration)
     sub_validation = data.arrays(data.sub_validation)
-    more = data.train.part(0, _PLAIN_CALIBRATION.value)
-    plain_calibration = data.arrays(more)
+    more, *_ = _parts(data, settings.batch_size)
+    plain_calibration = _training_images(data, more)
     pruner = engine.make_pruner(model, settings, calibration)
     algorithm = engine.make_algorithm(pruner.graph, settings)
     evaluator, plain_evaluator = (
@@ -246,12 +275,9 @@ def _evaluate_all(bench, plain, rungs):
 
 def _judge(data, bench, winners, settings):
     """Adaptive-BN scores of both winners on many training images."""
-    judge = _evaluator(
-        bench.pruner,
-        data.arrays(data.calibration),
-        data.arrays(data.train.part(0, _JUDGE_IMAGES.value)),
-        settings,
-    )
+    _, *parts = _parts(data, settings.batch_size)
+    sets = (_training_images(data, part) for part in parts)
+    judge = _evaluator(bench.pruner, *sets, settings)
     rungs = racing.full(len(winners), judge)
     trials = [judge.start(winner.strategy) for winner in winners]
     scores = [

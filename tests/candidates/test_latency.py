@@ -282,3 +282,20 @@ def test_default_budget():
     assert ee.SearchSettings(max_latency=0.4).macs is None
     plain = ee.SearchSettings().identity()
     assert "latency_tolerance" not in plain
+
+
+def test_a_budget_that_few_networks_meet():
+    """Fewer than would be measured near it."""
+
+    class Bare(Machine):
+        def truth(self, model):
+            return super().truth(model) - 0.1
+
+    network = toys.chain(channels=(6, 8), classes=10)
+    toys.scramble(network)
+    machine = Bare(len(layer_macs(network)))
+    settings = dataclasses.replace(SETTINGS, latency_tolerance=0.01)
+    model = latency.Latencies(network, machine).fit(settings)
+    assert 0 < machine.measured < 20
+    full = model.of([[6, 8]])["latency_ms"]
+    assert full == pytest.approx(machine.truth(network), rel=0.03)

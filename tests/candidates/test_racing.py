@@ -47,6 +47,8 @@ class Ledger(evaluator.Evaluator):
     def _count(self, *_):
         raise NotImplementedError  # `count` does without it.
 
+    _network = _count
+
     def _calibrate(self, trial, stop):
         images = np.arange(trial.calibrated, stop)
         self.asked += [("calibration", trial.index, i) for i in images]

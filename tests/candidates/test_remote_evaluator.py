@@ -98,6 +98,10 @@ def test_a_worker_that_hangs_is_spoken_of_once(monkeypatch):
         found = dict(cluster.map(lambda s: time.sleep(s) or s, seconds))
         assert found == {0: 0.1, 1: 1.2}
         assert len(told) == 1 and address in told[0]
+        # How long the first of a rung may take nobody knows.
+        assert dict(cluster.map(lambda s: time.sleep(s), [1.2])) == {0: None}
+        assert len(told) == 1
+    assert not cluster_lib._answers("a..b:7000")  # No name at all.
     # Candidates that take long are no silence.
     silence = cluster_lib._Silence()
     silence.end(seconds=60)

@@ -17,11 +17,11 @@ from eagleeye_tf.reporting import correlation
         ([1, 4, 3, 2], 2, (2 / 4 + 1) / 2),
         ([1, 2, 3, 4], 2, (2 / 4 + 2 / 3) / 2),
         ([1, 2, 3, 4], 3, (3 / 4 + 1 + 1) / 3),
-        # All tie in X: each has rank 2.5.
-        ([7, 7, 7, 7], 1, 1 / 2.5),
-        ([7, 7, 7, 7], 3, 1.0),
-        # The two best tie behind another one: ranks 2.5.
-        ([5, 5, 9, 1], 2, 2 / 2.5),
+        # All tie in X: each has any rank.
+        ([7, 7, 7, 7], 1, (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4),
+        ([7, 7, 7, 7], 3, (1 + 1 + 1 + 3 / 4) / 4),
+        # The two best tie behind another one: ranks 2 and 3.
+        ([5, 5, 9, 1], 2, (1 + 2 / 3) / 2),
     ],
 )
 def test_phi_by_hand(scores, k, expected):
@@ -71,7 +71,8 @@ def test_constant_scores_say_nothing():
     found = correlation.coefficients([0.1] * 6, [1, 2, 3, 4, 5, 6], k=2)
     for name in ("pearson", "spearman", "kendall"):
         assert found[name] == correlation.Coefficient(0.0, 0.0, 0.0)
-    assert found["phi"].value == pytest.approx(2 / 3.5)
+    # Any rank from 1 to 6: (1 + 1 + 2/3 + 1/2 + 2/5 + 1/3) / 6.
+    assert found["phi"].value == pytest.approx(0.65)
 
 
 def test_intervals_of_all_coefficients_are_those_of_scipy():
@@ -91,6 +92,16 @@ def test_intervals_of_all_coefficients_are_those_of_scipy():
         np.testing.assert_allclose(
             [found[name].low, found[name].high], expected
         )
+
+
+def test_phi_of_ties_lies_within_its_interval():
+    """The one is the mean over orders of which the other draws some."""
+    generator = np.random.default_rng(0)
+    y = generator.random(300)
+    mostly = np.where(generator.random(300) < 0.9, 0.1, generator.random(300))
+    for x in (np.full(300, 0.1), mostly):
+        found = correlation.coefficients(x, y, k=75)["phi"]
+        assert found.low < found.value < found.high
 
 
 def test_candidates_that_are_drawn_twice_do_not_spoil_phi():

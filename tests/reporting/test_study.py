@@ -64,3 +64,10 @@ def test_phi_looks_for_no_more_than_there_are():
         {},
     )
     assert study.to_json(plan, whole)["phi_k"] == 3
+
+
+def test_phi_of_a_study_that_goes_on_looks_for_a_quarter():
+    """The two best of five would be found by luck more often than not."""
+    assert found(planned=5)["phi_k"] == 2
+    assert found(planned=9)["phi_k"] == 1
+    assert found(planned=6, failures={7: "Loss is nan."})["phi_k"] == 2

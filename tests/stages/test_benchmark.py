@@ -34,7 +34,7 @@ def bench_flags(model, set_flags, tmp_path):
             "num_candidates": COUNT,
             "calibration_images": 64,
             "sub_validation_images": 128,
-            "plain_calibration_images": 96,
+            "plain_calibration_batches": 3,
             "judge_images": 100,
             "timed_candidates": 2,
             "subsets": 4,
@@ -91,11 +91,14 @@ class PlantedEvaluator(Evaluator):
         way = "judged" if self.sub_validation_size == 100 else "full"
         return [self._right(trial, part, way if adapted else None, 0.5)]
 
-    def _right(self, trial, part, way, seconds):
-        told = self.planted[trial.strategy]
+    def _network(self, trial):
         if trial.network is None:
             trial.network = "cut"
-            self.clock.work(3 * told["pace"])
+            self.clock.work(3 * self.planted[trial.strategy]["pace"])
+
+    def _right(self, trial, part, way, seconds):
+        self._network(trial)
+        told = self.planted[trial.strategy]
         self.clock.work(seconds * (part.stop - part.start) * told["pace"])
         right = told.get(way, 0)
         return min(part.stop, right) - min(part.start, right)
@@ -328,10 +331,10 @@ def test_a_real_network(bench_flags, result, tmp_path):
         ({"num_candidates": 13}, "at least 14.*num_candidates=13"),
         ({"subsets": 10}, "subsets=10 takes at least 18.*candidates=16"),
         (
-            {"plain_calibration_images": 1247},
-            "--plain_calibration_images is at most 1246.*'digits'.*1247",
+            {"plain_calibration_batches": 34},
+            "batches=34 of 32 images, 64 .*=100 are 1252 .*'digits' has 1246",
         ),
-        ({"judge_images": 1247}, "--judge_images is at most 1246.*1247"),
+        ({"judge_images": 1087}, "judge_images=1087 are 1247 .* has 1246"),
     ],
 )
 def test_what_cannot_be_measured_is_told_at_once(
@@ -352,8 +355,25 @@ def test_a_network_without_batch_norm_is_told(set_flags, tmp_path):
     set_flags(
         model=str(tmp_path / "bare.keras"),
         num_candidates=20,
-        plain_calibration_images=96,
+        plain_calibration_batches=1,
         judge_images=100,
     )
     with pytest.raises(errors.InputError, match="no BatchNormalization"):
         benchmark.main()
+
+
+def test_a_batch_of_networks_that_are_rebuilt_says_nothing(set_flags, tmp_path):
+    """Each pass over it would be traced."""
+    network = toys.grouped_chain(classes=10)
+    network.save(tmp_path / "grouped.keras")
+    set_flags(
+        model=str(tmp_path / "grouped.keras"),
+        tolerance=0.3,
+        num_candidates=2,
+        plain_calibration_batches=1,
+        batch_size=32,
+    )
+    job = benchmark.common.open_job()
+    bench = benchmark._bench(job.data, network, search.study_settings())
+    found = benchmark_timing.kernels(bench, bench.proposals[:1])
+    assert found.keys() == {"batch_static_ms"}
