@@ -17,6 +17,7 @@ EVERYWHERE = {
     "plain_numbers",
     "progress",
     "replicas",
+    "tracing",
 }
 # What each part of the package may import from the others.
 ALLOWED = {

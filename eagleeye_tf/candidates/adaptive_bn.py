@@ -18,6 +18,7 @@ import tensorflow as tf
 from eagleeye_tf import errors
 from eagleeye_tf import examples
 from eagleeye_tf import replicas
+from eagleeye_tf import tracing
 from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import scoring
 from eagleeye_tf.pruning import batch_statistics
@@ -194,7 +195,6 @@ def collect(model, batches, distribution, moments, labelled=False):
     _reset(layers.values())
     batches = replicas.share(batches, distribution)
 
-    @tf.function(input_signature=[batches.element_spec])
     def step(batch):
         return distribution.run(observe, args=batch if labelled else (batch,))
 
@@ -212,12 +212,10 @@ def collect(model, batches, distribution, moments, labelled=False):
             hits = scoring.hits(answers, labels)
         return hits, tf.shape(tf.nest.flatten(images)[0])[0], observed
 
-    # TensorFlow takes a function traced for each of many networks for one that
-    # is traced too often, and warns; it says nothing of concrete ones.
-    step = step.get_concrete_function()
+    traced = tracing.concrete(step, [batches.element_spec])
     correct = 0
     for batch in batches:
-        for hits, size, observed in _by_replica(step(batch), distribution):
+        for hits, size, observed in _by_replica(traced(batch), distribution):
             if size == 0:  # The share of a replica in a ragged last batch.
                 continue
             correct += int(hits)

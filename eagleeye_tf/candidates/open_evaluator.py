@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from eagleeye_tf import tracing
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.candidates import scoring
 from eagleeye_tf.candidates.evaluator import Evaluator
@@ -54,11 +55,9 @@ class OpenEvaluator(TracedEvaluator):
             tf.TensorSpec((None,), tf.int64),
             *candidate * self.width,
         ]
-        traced = functools.partial(tf.function, input_signature=signature)
-        # Concrete functions, of which TensorFlow does not warn that one is
-        # traced for one search after the other; each when it is needed.
-        self._concrete = functools.cache(
-            lambda function: traced(function).get_concrete_function()
+        # Each when it is needed first.
+        self._traced = functools.cache(
+            functools.partial(tracing.concrete, signature=signature)
         )
 
     def _adapt(self, images, labels, *candidates):
@@ -94,8 +93,8 @@ class OpenEvaluator(TracedEvaluator):
         arguments = self._arguments([self._network(t) for t in trials])
         correct = np.zeros(len(trials), int)
         for images, labels in self._batches(self._calibration, part):
-            adapting = self._concrete(self._adapt)
-            found = adapting(images, labels, *arguments)
+            adapt = self._traced(self._adapt)
+            found = adapt(images, labels, *arguments)
             for place, trial in enumerate(trials):
                 hits, observed = tf.nest.map_structure(
                     lambda tensor: tensor.numpy(), found[place]
@@ -107,8 +106,8 @@ class OpenEvaluator(TracedEvaluator):
     def _count(self, trials, part, adapted):
         arguments = self._arguments([self._network(t, adapted) for t in trials])
         batches = self._batches(self._sub_validation, part)
-        scoring_all = self._concrete(self._score)
-        found = [scoring_all(*batch, *arguments) for batch in batches]
+        score = self._traced(self._score)
+        found = [score(*batch, *arguments) for batch in batches]
         return [
             sum(int(on_each_device[place][0]) for on_each_device in found)
             for place in range(len(trials))

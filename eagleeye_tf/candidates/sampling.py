@@ -215,10 +215,25 @@ class RandomSampling(SearchAlgorithm):
                 return
 
     def _exhausted(self, found):
-        alone = chances(
-            self._groups, self._cost_model, self._constraints, self._settings
+        """The error to raise when many draws in a row gave nothing new."""
+        s = self._settings
+        alone = chances(self._groups, self._cost_model, self._constraints, s)
+        wanted = " and ".join(
+            f"{c.describe()} (which {share:.2%} meet; 98 of 100 have "
+            f"{low / c.full:.1%} to {high / c.full:.1%})"
+            for c, (share, low, high) in alone.items()
         )
-        error = exhausted(self._enough, alone, self._settings, len(self.seen))
+        ways = ["ask for fewer candidates"] if self.seen else []
+        ways += [c.way_out for c, (share, *_) in alone.items() if share < 1]
+        if s.round_to > 1:
+            ways.append("lower round_to")
+        error = ExhaustedError(
+            f"{self._enough:,} strategies in a row with ratios from "
+            f"{s.min_ratio} to {s.max_ratio} gave no new network with "
+            f"{wanted or 'no constraint'}; networks found before: "
+            f"{len(self.seen)}. Ways out: {', '.join([*ways, ''])}or move "
+            "min_ratio/max_ratio so that the budget lies in their middle."
+        )
         error.found = found
         return error
 
@@ -256,33 +271,6 @@ def chances(groups, cost_model, constraints, settings):
         )
         for c in constraints
     }
-
-
-def exhausted(drawn, found_alone, settings, found):
-    """The error to raise when many draws in a row gave nothing new.
-
-    Args:
-        drawn: how many.
-        found_alone: see `chances`.
-        settings: has `min_ratio`, `max_ratio` and `round_to`.
-        found: number of networks found before.
-    """
-    wanted = " and ".join(
-        f"{c.describe()} (which {share:.2%} meet; 98 of 100 have "
-        f"{low / c.full:.1%} to {high / c.full:.1%})"
-        for c, (share, low, high) in found_alone.items()
-    )
-    ways = ["ask for fewer candidates"] if found else []
-    ways += [c.way_out for c, (share, *_) in found_alone.items() if share < 1]
-    if settings.round_to > 1:
-        ways.append("lower round_to")
-    return ExhaustedError(
-        f"{drawn:,} strategies in a row with ratios from "
-        f"{settings.min_ratio} to {settings.max_ratio} gave no new network "
-        f"with {wanted or 'no constraint'}; networks found before: {found}. "
-        f"Ways out: {', '.join([*ways, ''])}or move "
-        "min_ratio/max_ratio so that the budget lies in their middle."
-    )
 
 
 def _nearest(costs, constraints):

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from eagleeye_tf import replicas
+from eagleeye_tf import tracing
 
 
 def hits(answers, labels):
@@ -34,7 +35,6 @@ class Scorer:
         self._distribution = distribution
         self._batches = replicas.share(batches, distribution)
 
-        @tf.function(input_signature=[self._batches.element_spec])
         def step(batch):
             return distribution.run(count, args=batch)
 
@@ -43,9 +43,7 @@ class Scorer:
             answers = model(images, training=False)
             return hits(answers, labels), tf.size(labels, tf.int64)
 
-        # TensorFlow warns of functions traced for one network after the other,
-        # but not of concrete ones.
-        self._step = step.get_concrete_function()
+        self._step = tracing.concrete(step, [self._batches.element_spec])
 
     def count(self, on_batch=None):
         """Returns `(correct, total)` with the model's present weights.

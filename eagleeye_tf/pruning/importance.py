@@ -11,6 +11,7 @@ import tensorflow as tf
 from eagleeye_tf import errors
 from eagleeye_tf import examples as examples_lib
 from eagleeye_tf import outputs as outputs_lib
+from eagleeye_tf import tracing
 
 _BATCH = 64
 
@@ -154,13 +155,6 @@ def _gradients(model, kernels, images):
     probabilities = outputs_lib.gives_probabilities(model, images)
     variables = [kernel.value for kernel in kernels]
 
-    # With a signature it is traced once, also for a last batch that is smaller.
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec((None, *images.shape[1:]), images.dtype),
-            tf.TensorSpec((None,), tf.int64),
-        ]
-    )
     def gradients(images, labels):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
@@ -171,9 +165,11 @@ def _gradients(model, kernels, images):
             loss = tf.reduce_mean(losses)
         return tape.gradient(loss, variables, unconnected_gradients="zero")
 
-    # Of functions that are traced for one network after the other TensorFlow
-    # warns, of concrete ones it does not.
-    return gradients.get_concrete_function()
+    signature = [  # The last batch may be smaller.
+        tf.TensorSpec((None, *images.shape[1:]), images.dtype),
+        tf.TensorSpec((None,), tf.int64),
+    ]
+    return tracing.concrete(gradients, signature)
 
 
 # Functions of a group's filters, and classes of (graph, examples).

@@ -2,7 +2,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import toys
 
+import eagleeye_tf as ee
 from eagleeye_tf import examples
 from eagleeye_tf.candidates import batches
 
@@ -77,3 +79,33 @@ def test_fingerprint_sees_contents_shape_and_type():
     }
     assert len(prints) == 4
     assert batches.fingerprint(IMAGES) == batches.fingerprint(IMAGES.copy())
+
+
+@pytest.fixture
+def model():
+    built = toys.chain(channels=(16, 16))
+    toys.randomise(built)
+    return built
+
+
+def test_fingerprint_sees_a_changed_weight(model):
+    before = batches.model_fingerprint(model)
+    copy = ee.prune(model, 0.0)
+    assert batches.model_fingerprint(copy) == before
+    copy.get_layer("logits").bias.assign([1.0, 0, 0, 0])
+    assert batches.model_fingerprint(copy) != before
+
+
+def test_fingerprint_is_of_what_is_computed(model):
+    """A log is worth as much once the network is loaded without optimizer."""
+    before = batches.model_fingerprint(model)
+    copy = ee.prune(model, 0.0)
+    copy.compile("sgd", "mse")
+    copy.trainable = False
+    assert batches.model_fingerprint(copy) == before
+
+
+def test_fingerprint_of_any_type():
+    ones = tf.ones((2, 2), tf.bfloat16).numpy()
+    sums = {batches.fingerprint(x) for x in (ones, ones + ones, ones[:1])}
+    assert len(sums) == 3

@@ -5,11 +5,9 @@ import json
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 import toys
 
 import eagleeye_tf as ee
-from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import evaluator
 from eagleeye_tf.pruning import importance as importance_lib
 
@@ -313,51 +311,9 @@ def test_sets_may_have_images_of_two_types(model, images, examples):
     assert scores(mixed) == scores(ee.search(model, images, as_float, SETTINGS))
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"min_ratio": -0.1}, r"min_ratio.*\[0, 1\).*-0.1"),
-        ({"max_ratio": 1.0}, r"max_ratio.*\[0, 1\).*1.0"),
-        ({"min_ratio": 0.6, "max_ratio": 0.5}, "min_ratio=0.6, max_ratio=0.5"),
-        ({"num_candidates": 0}, "num_candidates is at least 1"),
-        ({"batch_size": 0}, "batch_size is at least 1"),
-        ({"seed": -1}, "seed"),
-        ({"round_to": 0}, "round_to is at least 1"),
-        ({"importance": "tylor"}, "importance is one of.*'tylor'"),
-        ({"algorithm": "magic"}, "random, evolution, uniform.*'magic'"),
-    ],
-)
-def test_settings_outside_their_range(changes, message):
-    with pytest.raises(ee.InputError, match=message):
-        dataclasses.replace(SETTINGS, **changes)
-
-
 def test_labels_that_do_not_fit(model, images):
     with pytest.raises(ee.InputError, match=r"\[0, 4\)"):
         ee.search(model, images, (images, np.full(40, 9)), SETTINGS)
-
-
-def test_fingerprint_sees_a_changed_weight(model):
-    before = batches_lib.model_fingerprint(model)
-    copy = ee.prune(model, 0.0)
-    assert batches_lib.model_fingerprint(copy) == before
-    copy.get_layer("logits").bias.assign([1.0, 0, 0, 0])
-    assert batches_lib.model_fingerprint(copy) != before
-
-
-def test_fingerprint_is_of_what_is_computed(model):
-    """A log is worth as much once the network is loaded without optimizer."""
-    before = batches_lib.model_fingerprint(model)
-    copy = ee.prune(model, 0.0)
-    copy.compile("sgd", "mse")
-    copy.trainable = False
-    assert batches_lib.model_fingerprint(copy) == before
-
-
-def test_fingerprint_of_any_type():
-    ones = tf.ones((2, 2), tf.bfloat16).numpy()
-    sums = {batches_lib.fingerprint(x) for x in (ones, ones + ones, ones[:1])}
-    assert len(sums) == 3
 
 
 def test_a_search_ends_when_there_are_no_more_networks(images, examples):
@@ -420,21 +376,3 @@ def test_images_with_nan_are_refused(model, examples, part):
 def test_sub_validation_needs_labels(model, images):
     with pytest.raises(ee.InputError, match="need labels"):
         ee.search(model, images, (images, np.full(40, -1)), SETTINGS)
-
-
-def test_numbers_of_numpy_are_numbers():
-    own = ee.SearchSettings(seed=np.int64(3), macs=np.float32(0.5))
-    assert json.dumps(own.identity()) == json.dumps(
-        ee.SearchSettings(seed=3, macs=0.5).identity()
-    )
-    for changes, rule in (
-        ({"num_candidates": 30.5}, "a whole number. Received: 30.5"),
-        ({"seed": 1.5}, "seed is a whole number"),
-        ({"macs": "0.5"}, "macs is a number, or None. Received: '0.5'"),
-        ({"tolerance": None}, "tolerance is a number. Received: None"),
-        ({"importance": ["l1"]}, "importance is one of"),
-    ):
-        with pytest.raises(ee.InputError, match=rule):
-            ee.SearchSettings(**changes)
-    with pytest.raises(ee.InputError, match="epochs is a whole number"):
-        ee.TrainingSettings(epochs=1.5)

@@ -362,16 +362,14 @@ def test_a_network_without_batch_norm_is_told(set_flags, tmp_path):
         benchmark.main()
 
 
-def test_a_batch_of_networks_that_are_rebuilt_says_nothing(set_flags, tmp_path):
+def test_a_batch_of_networks_that_are_rebuilt_says_nothing(
+    bench_flags, tmp_path
+):
     """Each pass over it would be traced."""
     network = toys.grouped_chain(classes=10)
     network.save(tmp_path / "grouped.keras")
-    set_flags(
-        model=str(tmp_path / "grouped.keras"),
-        tolerance=0.3,
-        num_candidates=2,
-        plain_calibration_batches=1,
-        batch_size=32,
+    bench_flags(
+        model=str(tmp_path / "grouped.keras"), tolerance=0.3, num_candidates=2
     )
     job = benchmark.common.open_job()
     bench = benchmark._bench(job.data, network, search.study_settings())

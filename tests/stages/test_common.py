@@ -1,7 +1,6 @@
 """What the programs refuse, and in which words."""
 
 import os
-import shutil
 
 import keras
 import numpy as np
@@ -11,13 +10,11 @@ import toys
 from absl import flags
 
 import eagleeye_tf as ee
-from eagleeye_tf import __main__ as whole_job
 from eagleeye_tf import errors
 from eagleeye_tf.models import zoo
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import devices
 from eagleeye_tf.stages import export  # noqa: F401  (defines flags)
-from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import search
 from eagleeye_tf.stages import train
 
@@ -148,20 +145,6 @@ def test_network_trained_on_another_split_is_refused(set_flags):
         common.open_job().trained_model()
 
 
-def test_finetuning_needs_the_split_of_the_search(set_flags, tmp_path):
-    toys.chain(classes=10).save(tmp_path / "m.keras")
-    common_flags = {
-        "model": str(tmp_path / "m.keras"),
-        "num_candidates": 1,
-        "tolerance": 0.05,
-    }
-    set_flags(**common_flags)
-    search.search(common.open_job())
-    set_flags(**common_flags, calibration_images=65)
-    with refused("calibration_images was 64, now it is 65"):
-        finetune.finetune(common.open_job())
-
-
 def test_other_data_is_another_split(set_flags, tmp_path):
     splits = []
     for number, count in enumerate((300, 302)):
@@ -232,75 +215,6 @@ def test_network_by_name_is_that_of_the_data_set(set_flags):
     assert common.model_alone().output_shape == (None, 10)
 
 
-@pytest.mark.parametrize(
-    "evaluation, candidates, winners, match",
-    [
-        ("race", 100, 7, "scores 6 on all"),
-        ("race", 4, 5, "scores 4 on all"),
-        ("full", 10, 11, "scores 10 on all"),
-        ("race", 400, 13, None),
-        ("full", 10, 10, None),
-    ],
-)
-def test_more_winners_than_finalists(
-    set_flags, evaluation, candidates, winners, match
-):
-    """Of 400 an eighth goes on to the second rung, of 50 a quarter: 13."""
-    set_flags(
-        evaluation=evaluation, num_candidates=candidates, num_winners=winners
-    )
-    settings = search.search_settings()
-    if match is None:
-        finetune.require_candidates(settings)
-        return
-    with refused(match):
-        finetune.require_candidates(settings)
-
-
-def test_whole_network_in_the_folder_that_an_export_replaces(
-    set_flags, tmp_path
-):
-    path = tmp_path / "work" / "export" / "model.keras"
-    path.parent.mkdir(parents=True)
-    toys.chain(classes=10).save(path)
-    set_flags(model=str(path))
-    with refused("copy it elsewhere"):
-        whole_job.main()
-
-
-def test_frozen_layers_are_told_and_fresh_ones_learn(set_flags, tmp_path):
-    """As transfer learning leaves a model: all but its head is frozen."""
-    model = toys.chain(classes=10)
-    for layer in model.layers[:-1]:
-        layer.trainable = False
-    frozen = ee.prune(model, 0.0)
-    frozen.save(tmp_path / "m.keras")
-    flags_of_all = {
-        "model": str(tmp_path / "m.keras"),
-        "macs": 0.5,
-        "tolerance": 0.05,
-        "search_algorithm": "uniform",
-        "epochs": 1,
-    }
-    set_flags(**flags_of_all)
-    search.search(common.open_job())
-    with pytest.warns(errors.PlausibilityWarning, match="4 .*such as 'conv0'"):
-        finetune.finetune(common.open_job())
-    for layer in model.layers:
-        layer.trainable = True
-    model.save(tmp_path / "m.keras")  # As the warning said.
-    with refused("trainable_weights was 2, now it is 10"):
-        finetune.finetune(common.open_job())
-    frozen.save(tmp_path / "m.keras")
-    set_flags(**flags_of_all, from_scratch=True)
-    shutil.rmtree(tmp_path / "work" / "finetune")
-    job = common.open_job()
-    finetune.finetune(job)
-    made = keras.models.load_model(finetune.finished_best(job))
-    assert len(made.trainable_weights) == 10
-    assert np.abs(made.get_layer("bn0").moving_mean).max() > 0
-
-
 def test_training_is_refused_in_its_own_flags(set_flags):
     set_flags(train_epochs=2, train_warmup_epochs=2.0)
     with refused("train_warmup_epochs is at least 0 and below train_epochs=2"):
@@ -353,28 +267,6 @@ def test_images_come_at_the_models_size(set_flags, tmp_path):
     images, labels = job.data.arrays(job.data.calibration)
     assert images.shape == (64, 12, 12, 3)
     assert labels.shape == (64,)
-
-
-def test_finetuning_needs_a_search(set_flags, tmp_path):
-    toys.chain(classes=10).save(tmp_path / "m.keras")
-    set_flags(model=str(tmp_path / "m.keras"))
-    with refused("no finished search"):
-        finetune.finetune(common.open_job())
-
-
-def test_finetuning_needs_the_searched_model(set_flags, tmp_path):
-    toys.chain(classes=10).save(tmp_path / "m.keras")
-    set_flags(
-        model=str(tmp_path / "m.keras"),
-        num_candidates=1,
-        macs=0.5,
-        tolerance=0.05,
-    )
-    search.search(common.open_job())
-    keras.utils.set_random_seed(7)
-    toys.chain(classes=10).save(tmp_path / "m.keras")
-    with refused("made with another model"):
-        finetune.finetune(common.open_job())
 
 
 def test_unreachable_budget(set_flags, tmp_path):

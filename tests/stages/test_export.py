@@ -235,6 +235,17 @@ def test_network_in_the_folder_to_replace(set_flags, tmp_path, digits):
     assert path.exists()
 
 
+def test_whole_network_in_the_folder_that_an_export_replaces(
+    set_flags, tmp_path
+):
+    path = tmp_path / "work" / "export" / "model.keras"
+    path.parent.mkdir(parents=True)
+    toys.chain(classes=10).save(path)
+    set_flags(model=str(path))
+    with pytest.raises(errors.InputError, match="copy it elsewhere"):
+        whole_job.main()
+
+
 def test_name_without_training(set_flags):
     set_flags(model="resnet20", width=0.25)
     with pytest.raises(errors.InputError, match="run eagleeye_tf.train"):

@@ -1,11 +1,14 @@
 import json
+import shutil
 import types
 
+import keras
 import numpy as np
 import pytest
 import toys
 
 import eagleeye_tf as ee
+from eagleeye_tf import errors
 from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import correlate
@@ -180,3 +183,101 @@ def test_all_training_images_are_tuned_on_when_asked(
     assert sizes == [1797 - 359]
     assert not winner["held_out"]
     assert winner["total"] == 64
+
+
+@pytest.mark.parametrize(
+    "evaluation, candidates, winners, match",
+    [
+        ("race", 100, 7, "scores 6 on all"),
+        ("race", 4, 5, "scores 4 on all"),
+        ("full", 10, 11, "scores 10 on all"),
+        ("race", 400, 13, None),
+        ("full", 10, 10, None),
+    ],
+)
+def test_more_winners_than_finalists(
+    set_flags, evaluation, candidates, winners, match
+):
+    """Of 400 an eighth goes on to the second rung, of 50 a quarter: 13."""
+    set_flags(
+        evaluation=evaluation, num_candidates=candidates, num_winners=winners
+    )
+    settings = search.search_settings()
+    if match is None:
+        finetune.require_candidates(settings)
+        return
+    with pytest.raises(errors.InputError, match=match):
+        finetune.require_candidates(settings)
+
+
+def test_frozen_layers_are_told_and_fresh_ones_learn(set_flags, tmp_path):
+    """As transfer learning leaves a model: all but its head is frozen."""
+    model = toys.chain(classes=10)
+    for layer in model.layers[:-1]:
+        layer.trainable = False
+    frozen = ee.prune(model, 0.0)
+    frozen.save(tmp_path / "m.keras")
+    flags_of_all = {
+        "model": str(tmp_path / "m.keras"),
+        "macs": 0.5,
+        "tolerance": 0.05,
+        "search_algorithm": "uniform",
+        "epochs": 1,
+    }
+    set_flags(**flags_of_all)
+    search.search(common.open_job())
+    with pytest.warns(errors.PlausibilityWarning, match="4 .*such as 'conv0'"):
+        finetune.finetune(common.open_job())
+    for layer in model.layers:
+        layer.trainable = True
+    model.save(tmp_path / "m.keras")  # As the warning said.
+    with pytest.raises(
+        errors.InputError, match="trainable_weights was 2, now it is 10"
+    ):
+        finetune.finetune(common.open_job())
+    frozen.save(tmp_path / "m.keras")
+    set_flags(**flags_of_all, from_scratch=True)
+    shutil.rmtree(tmp_path / "work" / "finetune")
+    job = common.open_job()
+    finetune.finetune(job)
+    made = keras.models.load_model(finetune.finished_best(job))
+    assert len(made.trainable_weights) == 10
+    assert np.abs(made.get_layer("bn0").moving_mean).max() > 0
+
+
+def test_finetuning_needs_the_split_of_the_search(set_flags, tmp_path):
+    toys.chain(classes=10).save(tmp_path / "m.keras")
+    common_flags = {
+        "model": str(tmp_path / "m.keras"),
+        "num_candidates": 1,
+        "tolerance": 0.05,
+    }
+    set_flags(**common_flags)
+    search.search(common.open_job())
+    set_flags(**common_flags, calibration_images=65)
+    with pytest.raises(
+        errors.InputError, match="calibration_images was 64, now it is 65"
+    ):
+        finetune.finetune(common.open_job())
+
+
+def test_finetuning_needs_a_search(set_flags, tmp_path):
+    toys.chain(classes=10).save(tmp_path / "m.keras")
+    set_flags(model=str(tmp_path / "m.keras"))
+    with pytest.raises(errors.InputError, match="no finished search"):
+        finetune.finetune(common.open_job())
+
+
+def test_finetuning_needs_the_searched_model(set_flags, tmp_path):
+    toys.chain(classes=10).save(tmp_path / "m.keras")
+    set_flags(
+        model=str(tmp_path / "m.keras"),
+        num_candidates=1,
+        macs=0.5,
+        tolerance=0.05,
+    )
+    search.search(common.open_job())
+    keras.utils.set_random_seed(7)
+    toys.chain(classes=10).save(tmp_path / "m.keras")
+    with pytest.raises(errors.InputError, match="made with another model"):
+        finetune.finetune(common.open_job())
