@@ -27,16 +27,7 @@ def count_correct(pruner, strategy, calibration, sub_validation, batch_size):
     """
     model = pruner.prune(strategy)
     adapt(model, calibration, batch_size)
-
-    @tf.function(input_signature=_signature(model))
-    def predict(images):
-        return model(images, training=False)
-
-    correct = 0
-    for images, labels in _batches(sub_validation, batch_size):
-        answers = np.argmax(predict(images), axis=-1)
-        correct += int((answers == labels.numpy()).sum())
-    return correct
+    return int(right_answers(model, sub_validation, batch_size).sum())
 
 
 def adapt(model, calibration, batch_size):
@@ -58,6 +49,30 @@ def adapt(model, calibration, batch_size):
 
     for images, _ in _batches(calibration, batch_size):
         step(images)
+
+
+def right_answers(model, examples, batch_size):
+    """Which images a model classifies correctly.
+
+    Args:
+        model: a `keras.Model`.
+        examples: `(images, labels)`.
+        batch_size: examples per batch.
+
+    Returns:
+        Array (examples,) of bool.
+    """
+
+    @tf.function(input_signature=_signature(model))
+    def predict(images):
+        return model(images, training=False)
+
+    return np.concatenate(
+        [
+            np.argmax(predict(images), axis=-1) == labels.numpy()
+            for images, labels in _batches(examples, batch_size)
+        ]
+    )
 
 
 def _signature(model):

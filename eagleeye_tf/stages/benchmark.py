@@ -7,6 +7,7 @@ were killed. Times are taken in one run, each way in turn with the others.
 """
 
 import dataclasses
+import functools
 import itertools
 import time
 
@@ -23,6 +24,8 @@ from eagleeye_tf.candidates import json_log
 from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import plain_protocol
 from eagleeye_tf.candidates import racing
+from eagleeye_tf.candidates import settings as settings_lib
+from eagleeye_tf.data import splits
 from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.reporting import report
 from eagleeye_tf.reporting import tables
@@ -88,23 +91,53 @@ class PlainLog(json_log.RecordLog):
 class Bench:
     """What all measurements share; all of it runs on one device.
 
+    Images that a search does not have are read when they are needed first,
+    so that its memory is measured without them.
+
     Attributes:
+        data: a `splits.Data`.
+        settings: the `SearchSettings` of the race.
         pruner: the `rebuild.Pruner` of the network.
         proposals: the candidates, as `sampling.Proposal`.
         evaluator: an `Evaluator` with the images of a search.
-        plain_evaluator: an `Evaluator` with those of the paper's protocol.
-        plain_calibration: `(images, labels)` of the paper's protocol.
         sub_validation: `(images, labels)`.
-        batch_size: images per batch.
     """
 
+    data: splits.Data
+    settings: settings_lib.SearchSettings
     pruner: rebuild.Pruner
     proposals: list
     evaluator: evaluator_lib.Evaluator
-    plain_evaluator: evaluator_lib.Evaluator
-    plain_calibration: tuple
     sub_validation: tuple
-    batch_size: int
+
+    @property
+    def batch_size(self):
+        """Images per batch."""
+        return self.settings.batch_size
+
+    @functools.cached_property
+    def plain_calibration(self):
+        """`(images, labels)` that the paper's protocol calibrates on."""
+        return self._training_images(0)
+
+    @functools.cached_property
+    def plain_evaluator(self):
+        """An `Evaluator` with the images of the paper's protocol."""
+        return _evaluator(
+            self.pruner,
+            self.plain_calibration,
+            self.sub_validation,
+            self.settings,
+        )
+
+    @functools.cached_property
+    def judges(self):
+        """`(images, labels)` for the winners' statistics, and to judge them."""
+        return self._training_images(1), self._training_images(2)
+
+    def _training_images(self, place):
+        part = _parts(self.data, self.batch_size)[place]
+        return self.data.arrays(self.data.train.part(part.start, part.stop))
 
     def race(self, count):
         """The rungs of a race among `count` candidates."""
@@ -150,7 +183,7 @@ def main():
         found |= benchmark_judging.agreement(bench, correct, rungs)
         found |= benchmark_judging.halves(bench, correct, rungs, _SUBSETS.value)
         winners = benchmark_judging.winners(bench, correct, rungs)
-        found |= _judge(job.data, bench, winners, settings)
+        found |= benchmark_judging.regret(bench, *winners)
         timed = bench.proposals[: _TIMED.value]
         found |= benchmark_timing.kernels(bench, timed)
         found |= benchmark_timing.side_by_side(bench, timed, folder)
@@ -202,10 +235,6 @@ def _parts(data, batch_size):
     return [slice(*pair) for pair in itertools.pairwise(ends)]
 
 
-def _training_images(data, part):
-    return data.arrays(data.train.part(part.start, part.stop))
-
-
 def _bench(data, model, settings):
     if not adaptive_bn.batch_norm_layers(model):
         raise errors.InputError(
@@ -214,22 +243,15 @@ def _bench(data, model, settings):
         )
     calibration = data.arrays(data.calibration)
     sub_validation = data.arrays(data.sub_validation)
-    more, *_ = _parts(data, settings.batch_size)
-    plain_calibration = _training_images(data, more)
     pruner = engine.make_pruner(model, settings, calibration)
     algorithm = engine.make_algorithm(pruner.graph, settings)
-    evaluator, plain_evaluator = (
-        _evaluator(pruner, images, sub_validation, settings)
-        for images in (calibration, plain_calibration)
-    )
     return Bench(
+        data=data,
+        settings=settings,
         pruner=pruner,
         proposals=algorithm.suggest(settings.num_candidates),
-        evaluator=evaluator,
-        plain_evaluator=plain_evaluator,
-        plain_calibration=plain_calibration,
+        evaluator=_evaluator(pruner, calibration, sub_validation, settings),
         sub_validation=sub_validation,
-        batch_size=settings.batch_size,
     )
 
 
@@ -271,22 +293,3 @@ def _evaluate_all(bench, plain, rungs):
             seconds = round(time.monotonic() - start, 3)
             plain.append(Plain(proposal.index, correct, seconds))
             bar.update()
-
-
-def _judge(data, bench, winners, settings):
-    """Adaptive-BN scores of both winners on many training images."""
-    _, *parts = _parts(data, settings.batch_size)
-    sets = (_training_images(data, part) for part in parts)
-    judge = _evaluator(bench.pruner, *sets, settings)
-    rungs = racing.full(len(winners), judge)
-    trials = [judge.start(winner.strategy) for winner in winners]
-    scores = [
-        answers.correct / judge.sub_validation_size
-        for _, answers in judge.advance(trials, rungs, vanilla=False)
-    ]
-    plain, race = scores
-    return {
-        "plain_winner_on_judge_images": plain,
-        "race_winner_on_judge_images": race,
-        "regret": plain - race,
-    }

@@ -1,14 +1,17 @@
 """Does a race find what the paper's protocol finds?
 
-Worked out from the logs of a benchmark alone: every candidate is known on
-every rung, so a race among any of them is run again without evaluating one.
-In all functions `bench` is a `benchmark.Bench`, `plain` is `{index: correct
+Worked out from the logs of a benchmark: every candidate is known on every
+rung, so a race among any of them is run again without evaluating one. Only the
+two winners are evaluated once more, on images that chose neither. In all
+functions `bench` is a `benchmark.Bench`, `plain` is `{index: correct
 answers by the paper's protocol}` and `rungs` a `SearchLog` that knows every
 candidate on every rung of a race among all.
 """
 
 import numpy as np
 
+from eagleeye_tf.candidates import adaptive_bn
+from eagleeye_tf.candidates import plain_protocol
 from eagleeye_tf.candidates import racing
 from eagleeye_tf.reporting import correlation
 
@@ -46,6 +49,39 @@ def winners(bench, plain, rungs):
     )
 
 
+def regret(bench, plain_winner, race_winner):
+    """By how much the winner of a race is worse, on other images, as JSON.
+
+    Both are judged by their accuracy after adaptive BN, with statistics and on
+    training images that chose neither. The standard error is that of the mean
+    difference of the two answers to one image.
+    """
+    plain, race = (
+        judged(bench, winner.strategy).astype(float)
+        for winner in (plain_winner, race_winner)
+    )
+    difference = plain - race
+    return {
+        "plain_winner_on_judge_images": plain.mean(),
+        "race_winner_on_judge_images": race.mean(),
+        "regret": difference.mean(),
+        "regret_standard_error": difference.std() / len(difference) ** 0.5,
+    }
+
+
+def judged(bench, strategy):
+    """Array of bool: which of the judge's images a candidate gets right."""
+    (images, _), judges = bench.judges
+    model = bench.pruner.prune(strategy)
+    adaptive_bn.adapt_batch_norm(
+        model,
+        images,
+        bench.batch_size,
+        new_moments=bench.settings.new_moments,
+    )
+    return plain_protocol.right_answers(model, judges, bench.batch_size)
+
+
 def halves(bench, plain, rungs, number):
     """In how many races the true best reaches the last rung, as JSON.
 
@@ -72,6 +108,7 @@ def halves(bench, plain, rungs, number):
         hits += any(plain[c.index] == best for c in finalists)
     return {
         "halves_whose_best_is_a_finalist": f"{hits} of {number}",
+        "finalists_of_a_half": f"{len(finalists)} of {len(half)}",
         "different_bests_of_halves": len(bests),
     }
 

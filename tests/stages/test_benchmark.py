@@ -1,9 +1,12 @@
 import json
 
+import keras
+import numpy as np
 import pytest
 import toys
 from scipy import stats
 
+import eagleeye_tf as ee
 from eagleeye_tf import errors
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.candidates import engine
@@ -12,6 +15,7 @@ from eagleeye_tf.candidates import plain_protocol
 from eagleeye_tf.candidates.evaluator import Evaluator
 from eagleeye_tf.pruning import channel_graph
 from eagleeye_tf.stages import benchmark
+from eagleeye_tf.stages import benchmark_judging
 from eagleeye_tf.stages import benchmark_timing
 from eagleeye_tf.stages import search
 
@@ -88,8 +92,8 @@ class PlantedEvaluator(Evaluator):
 
     def _count(self, trials, part, adapted):
         (trial,) = trials
-        way = "judged" if self.sub_validation_size == 100 else "full"
-        return [self._right(trial, part, way if adapted else None, 0.5)]
+        way = "full" if adapted else None
+        return [self._right(trial, part, way, 0.5)]
 
     def _network(self, trial):
         if trial.network is None:
@@ -127,6 +131,12 @@ def planted(model, monkeypatch):
         monkeypatch.setattr(PlantedEvaluator, "clock", Clock())
         monkeypatch.setattr(PlantedEvaluator, "moments", [])
         monkeypatch.setattr(evaluators, "make", PlantedEvaluator)
+
+        def judged(bench, strategy):
+            images = np.arange(len(bench.judges[1][0]))
+            return images < PlantedEvaluator.planted[strategy]["judged"]
+
+        monkeypatch.setattr(benchmark_judging, "judged", judged)
         monkeypatch.setattr(plain_protocol, "count_correct", count_correct)
         return proposals, calls
 
@@ -165,7 +175,11 @@ def test_planted_answers_by_hand(bench_flags, planted, result, capsys):
     assert found["plain_winner_on_judge_images"] == (20 + 3 * 15) / 100
     assert found["race_winner_on_judge_images"] == (20 + 3 * 14) / 100
     assert found["regret"] == pytest.approx(0.03)
+    # 97 images are no reason to prefer one, 3 are.
+    error = (0.03 * 0.97 / 100) ** 0.5
+    assert found["regret_standard_error"] == pytest.approx(error)
     assert found["halves_whose_best_is_a_finalist"] == "3 of 4"
+    assert found["finalists_of_a_half"] == "6 of 8"
     assert found["different_bests_of_halves"] == 4
     for moments in PlantedEvaluator.moments:
         assert isinstance(moments, adaptive_bn.MovingAverage)
@@ -268,6 +282,8 @@ def test_a_whole_race_by_hand(bench, tmp_path, monkeypatch):
         benchmark_timing, "memory_mb", lambda: (next(used), 999)
     )
     found = benchmark_timing.whole_race(bench, tmp_path)
+    # A search does not hold the images of the paper's protocol.
+    assert "plain_calibration" not in vars(bench)
     # Best on the first rung are the first, at pace 1, and five others at 1;
     # of those that are not, one has pace 9, one 2.
     seconds = (14 + 9 + 2) * 88 + 6 * (3 + 112)
@@ -325,6 +341,27 @@ def test_a_real_network(bench_flags, result, tmp_path):
     assert found["race_against_forward_pass"] > 0.5
 
 
+def test_winners_are_judged_on_images_that_chose_neither(bench_flags, model):
+    """The first 96 training images are the plain protocol's."""
+    bench_flags()
+    job = benchmark.common.open_job()
+    bench = benchmark._bench(job.data, model, search.study_settings())
+    images, labels = job.data.arrays(job.data.train.part(0, 260))
+    right = []
+    for proposal in bench.proposals[:2]:
+        pruned = ee.prune(model, proposal.strategy.ratios)
+        ee.adapt_batch_norm(pruned, images[96:160])
+        answers = pruned.predict(images[160:], verbose=0).argmax(-1)
+        right.append(answers == labels[160:])
+    assert right[0].sum() != right[1].sum()
+    found = benchmark_judging.regret(bench, *bench.proposals[:2])
+    assert found["plain_winner_on_judge_images"] == right[0].mean()
+    assert found["race_winner_on_judge_images"] == right[1].mean()
+    difference = right[0].astype(int) - right[1]
+    error = stats.sem(difference, ddof=0)
+    assert found["regret_standard_error"] == pytest.approx(error)
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [
@@ -347,11 +384,11 @@ def test_what_cannot_be_measured_is_told_at_once(
 
 
 def test_a_network_without_batch_norm_is_told(set_flags, tmp_path):
-    image = toys.keras.Input((8, 8, 3))
+    image = keras.Input((8, 8, 3))
     x = toys.layers.Conv2D(8, 3)(image)
     x = toys.layers.Conv2D(8, 3)(x)
     x = toys.layers.Dense(10)(toys.layers.GlobalAveragePooling2D()(x))
-    toys.keras.Model(image, x).save(tmp_path / "bare.keras")
+    keras.Model(image, x).save(tmp_path / "bare.keras")
     set_flags(
         model=str(tmp_path / "bare.keras"),
         num_candidates=20,
