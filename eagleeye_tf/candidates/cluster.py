@@ -35,6 +35,10 @@ _LOSS_TEXTS = (
 _PROBE_SECONDS = 5.0
 _PROBES = 3
 _WAIT_SECONDS = 0.2
+_GREETING_SECONDS = 2.0
+# Where HTTP/2, which gRPC speaks, names the kind of a frame, and the kind that
+# a server sends first (RFC 9113, sections 3.4 and 6.5).
+_KIND_PLACE, _SETTINGS = 3, 4
 _SLOW_SECONDS = 30.0
 # A silence is long that is so many times as long as the longest candidate took.
 _SLOW_FACTOR = 5
@@ -150,12 +154,18 @@ class Cluster:
             )
 
     def _require_workers(self, all_of_them):
-        """Raises ClusterChangedError if no worker answers, or one does not.
+        """Raises ClusterChangedError if no worker is there, or one is not.
 
         A process that dies says so, and TensorFlow hands its candidates to
-        others; a machine that loses its power or its network does not.
+        others; a machine that loses its power or its network does not, nor
+        does a process that hangs, to which one may be patient.
         """
-        lost = [a for a in self._connected if not _ever_answers(a)]
+        is_there = _answers if all_of_them else _is_reachable
+        lost = [
+            address
+            for address in self._connected
+            if not any(is_there(address) for _ in range(_PROBES))
+        ]
         if lost and (all_of_them or len(lost) == len(self._connected)):
             raise ClusterChangedError(f"Lost {', '.join(lost)}.")
 
@@ -287,23 +297,34 @@ def _is_loss(error):
     )
 
 
-def _ever_answers(address):
-    """Whether one of several attempts reaches a worker."""
-    return any(_answers(address) for _ in range(_PROBES))
-
-
 def _answers(address):
+    """Whether a worker greets: that of a process that hangs does not."""
+    return _is_reachable(address, greeting=True)
+
+
+def _is_reachable(address, greeting=False):
+    """Whether a connection is accepted; the system does it for a process."""
     try:
-        _own_address(address)
+        _own_address(address, greeting)
     except (OSError, UnicodeError):  # The latter is of names that none has.
         return False
     return True
 
 
-def _own_address(worker):
-    """The address of this machine towards a worker, which must answer."""
+def _own_address(worker, greeting=False):
+    """The address of this machine towards a worker, which must be reachable.
+
+    Args:
+        worker: "host:port".
+        greeting: whether it must also greet, as servers of gRPC do.
+    """
     host, _, port = worker.rpartition(":")
     with socket.create_connection((host, int(port)), _WAIT_SECONDS) as reached:
+        if greeting:
+            reached.settimeout(_GREETING_SECONDS)
+            frame = reached.recv(_KIND_PLACE + 1)
+            if frame[_KIND_PLACE:] != bytes([_SETTINGS]):
+                raise ConnectionError(f"{worker} is no TensorFlow server.")
         return reached.getsockname()[0]
 
 

@@ -16,9 +16,11 @@ from eagleeye_tf.stages import console
 from eagleeye_tf.stages import devices
 from eagleeye_tf.stages import processes
 
-# How often a process that lost another one and starts anew may end quickly.
+# How often a process that lost another one and starts anew may end quickly. An
+# error that is none of the cluster's comes again before the next checkpoint,
+# which is a minute's work away, and starting may take some.
 _QUICK_ENDS = "EAGLEEYE_TF_QUICK_ENDS"
-_QUICK_SECONDS = 60
+_QUICK_SECONDS = 600
 _MAX_QUICK_ENDS = 5
 
 _CLUSTER = flags.DEFINE_string(

@@ -1,6 +1,4 @@
 import json
-import socket
-import time
 
 import keras
 import numpy as np
@@ -9,7 +7,6 @@ import tensorflow as tf
 import toys
 
 from eagleeye_tf import errors
-from eagleeye_tf.candidates import cluster as cluster_lib
 from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import remote_evaluator
 from eagleeye_tf.pruning import open_network
@@ -83,39 +80,3 @@ def test_weights_that_no_rule_knows_do_not_travel():
     assert open_network.OpenNetwork(graph).obstacle is None
     told = open_network.OpenNetwork(graph, portable=True).obstacle
     assert told == "lstm has weights that no rule knows"
-
-
-def test_a_worker_that_hangs_is_spoken_of_once(monkeypatch):
-    """It can be reached, since the system answers for it."""
-    for name, seconds in (("_PROBE_SECONDS", 0.05), ("_SLOW_SECONDS", 0.3)):
-        monkeypatch.setattr(cluster_lib, name, seconds)
-    told = []
-    with socket.create_server(("127.0.0.1", 0)) as hanging:
-        address = f"127.0.0.1:{hanging.getsockname()[1]}"
-        cluster = cluster_lib.Cluster([address], on_event=told.append)
-        cluster._coordinator, cluster._connected = object(), [address]
-        seconds = [0.1, 1.2]
-        found = dict(cluster.map(lambda s: time.sleep(s) or s, seconds))
-        assert found == {0: 0.1, 1: 1.2}
-        assert len(told) == 1 and address in told[0]
-        # How long the first of a rung may take nobody knows.
-        assert dict(cluster.map(lambda s: time.sleep(s), [1.2])) == {0: None}
-        assert len(told) == 1
-    assert not cluster_lib._answers("a..b:7000")  # No name at all.
-    # Candidates that take long are no silence.
-    silence = cluster_lib._Silence()
-    silence.end(seconds=60)
-    silence._start -= 299
-    assert not silence.is_long
-    silence._start -= 2
-    assert silence.is_long
-
-
-def test_a_worker_that_is_gone_is_noticed(monkeypatch):
-    monkeypatch.setattr(cluster_lib, "_PROBE_SECONDS", 0.05)
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        address = f"127.0.0.1:{gone.getsockname()[1]}"
-    cluster = cluster_lib.Cluster([address])
-    cluster._coordinator, cluster._connected = object(), [address]
-    with pytest.raises(cluster_lib.ClusterChangedError, match=address):
-        list(cluster.map(lambda _: time.sleep(2), [1]))

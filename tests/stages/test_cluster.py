@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+import tensorflow as tf
 import toys
 from test_programs import ROOT
 from test_programs import command
@@ -147,6 +148,30 @@ def test_workers_die_pause_and_come_late(workers, tmp_path):
     again = workers.search(tmp_path / "b")
     assert table(again.stdout) == table(alone.stdout)
     assert len(log.read_text().splitlines()) == 1 + len(lines)
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_left_behind(workers, tmp_path):
+    for index in (0, 1):
+        workers.start(index)
+    for index in (0, 1):
+        workers.wait_for(index)
+    workers.signal(1, signal.SIGSTOP)
+    without = workers.search(tmp_path / "a")
+    assert without.returncode == 0, without.stderr
+    assert "Connected to 1 of 3 workers." in without.stdout
+
+    workers.signal(1, signal.SIGCONT)
+    chief = workers.start_search(tmp_path / "b")
+    log = tmp_path / "b" / "search" / "log.jsonl"
+    wait_until(lambda: log.exists() and log.read_text().count("\n") > 5, chief)
+    workers.signal(1, signal.SIGSTOP)
+    out, err = chief.communicate(timeout=400)
+    assert chief.returncode == 0, err
+    assert "Connected to 2 of 3 workers." in out
+    address = json.loads(workers.file.read_text())["worker"][1]
+    assert f"Lost {address}." in out
+    assert table(out) == table(without.stdout)
 
 
 def test_a_second_worker_leaves_the_images_of_the_first(workers, tmp_path):
@@ -345,3 +370,18 @@ def test_waiting_for_other_machines_ends_with_ctrl_c(tmp_path):
     finally:
         waiting.kill()
     assert code in (130, -signal.SIGINT)
+
+
+def test_an_error_that_comes_again_ends_the_training(monkeypatch):
+    """It may take minutes to come: all start, then a minute is done again."""
+    anew = []
+    monkeypatch.setattr(
+        machines.processes, "start_anew", lambda: anew.append(1)
+    )
+    monkeypatch.setenv(machines._QUICK_ENDS, "0")
+    error = tf.errors.InternalError(None, None, "/job:worker: no such file")
+    for seconds in (300, 300, 300, 3600, *[300] * 5):
+        machines._start_anew(error, lived=seconds)
+    assert len(anew) == 9
+    with pytest.raises(tf.errors.InternalError):
+        machines._start_anew(error, lived=300)
