@@ -68,21 +68,24 @@ def reach(ranges, full_cost, settings):
 
 
 def sensitivity(names, ratios, scores, full_score):
-    """Markdown table: score with one group cut alone.
+    """`tables.Table`: score with one group cut alone.
 
     Args:
         names: names of the groups.
         ratios: the ratios that were tried.
-        scores: `{(name, ratio): score}`.
+        scores: for each group, a list of its scores.
         full_score: score of the whole network.
     """
-    rows = [("(none)", *[f"{full_score:.2%}"] * len(ratios))]
-    rows += [
-        (name, *(f"{scores[name, ratio]:.2%}" for ratio in ratios))
-        for name in names
+    rows = [
+        (name, *(f"{score:.2%}" for score in row))
+        for name, row in zip(
+            ("(none)", *names),
+            ([full_score] * len(ratios), *scores),
+            strict=True,
+        )
     ]
     header = ("cut alone", *(f"ratio {ratio:g}" for ratio in ratios))
-    return tables.table(header, rows)
+    return tables.Table(header, rows)
 
 
 def _layers(names, limit=3):

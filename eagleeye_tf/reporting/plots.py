@@ -22,7 +22,7 @@ def sensitivity(stem, names, ratios, scores, full_score):
         stem: path without suffix; writes a `.png` and a `.svg` file.
         names: names of the groups, in topological order.
         ratios: the ratios that were tried.
-        scores: `{(name, ratio): score in [0, 1]}`.
+        scores: for each group, a list of its scores in [0, 1].
         full_score: score of the whole network.
     """
     places = range(len(names))
@@ -31,10 +31,10 @@ def sensitivity(stem, names, ratios, scores, full_score):
     )
     axes = drawing.add_subplot()
     axes.axhline(full_score, color="0.5", linestyle="--", label="whole network")
-    for ratio in ratios:
+    for place, ratio in enumerate(ratios):
         axes.plot(
             places,
-            [scores[name, ratio] for name in names],
+            [row[place] for row in scores],
             marker="o",
             markersize=4,
             label=f"ratio {ratio:g}",

@@ -5,6 +5,7 @@ import pathlib
 from eagleeye_tf.candidates.log import Candidate
 from eagleeye_tf.pruning.cost import Cost
 from eagleeye_tf.reporting import calibration as calibration_lib
+from eagleeye_tf.reporting import explanation
 from eagleeye_tf.reporting import study
 from eagleeye_tf.reporting import tables
 from eagleeye_tf.reporting.document import Code
@@ -18,6 +19,7 @@ from eagleeye_tf.reporting.tables import Table
 # training and of the correlation study come from several files.
 RECORDS = {
     "about": "about.json",
+    "sensitivity": "explain/result.json",
     "search": "search/result.json",
     "finetuning": "finetune/result.json",
     "evaluation": "evaluation.json",
@@ -43,6 +45,7 @@ def build(records, figures):
     writers = {
         "evaluation": _outcome,
         "training": _training,
+        "sensitivity": _sensitivity,
         "search": _search,
         "finetuning": _finetuning,
         "export": _export,
@@ -131,6 +134,22 @@ def _training(records, _):
             "the sub-validation images right."
         )
     return Section("Training", [Text(text), _settings(training["settings"])])
+
+
+def _sensitivity(records, figures):
+    return Section(
+        "Sensitivity",
+        [
+            Text("Adaptive-BN scores with one channel group cut alone:"),
+            explanation.sensitivity(**records["sensitivity"]),
+            *_figure(
+                figures,
+                "sensitivity",
+                "Scores with one channel group cut alone, from the input to "
+                "the output.",
+            ),
+        ],
+    )
 
 
 def _search(records, figures):

@@ -4,6 +4,7 @@ import numpy as np
 from absl import flags
 
 from eagleeye_tf import errors
+from eagleeye_tf import files
 from eagleeye_tf import progress
 from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import constraints as constraints_lib
@@ -143,9 +144,15 @@ def _show_sensitivity(job, graph, settings, ratios):
             proposals, evaluator, rungs, log, lambda _: bar.update()
         )
     scores = {cuts[c.index]: c.score for c in found}
-    full_score = scores.pop((None, 0.0))
-    names = [group.name for group in groups]
-    table = explanation.sensitivity(names, ratios, scores, full_score)
-    stem = directory / "sensitivity"
-    plots.sensitivity(stem, names, ratios, scores, full_score)
-    console.say(f"\n{table}\n\nPlot: {directory / 'sensitivity.png'}")
+    result = {
+        "names": [group.name for group in groups],
+        "ratios": ratios,
+        "scores": [[scores[g.name, ratio] for ratio in ratios] for g in groups],
+        "full_score": scores[None, 0.0],
+    }
+    files.write_json(directory / "result.json", result)
+    plots.sensitivity(directory / "sensitivity", **result)
+    console.say(
+        f"\n{explanation.sensitivity(**result)}\n\n"
+        f"Plot: {directory / 'sensitivity.png'}"
+    )

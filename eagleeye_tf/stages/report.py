@@ -81,6 +81,9 @@ def _arguments(records):
     """What to draw from records; {name of a function of `plots`: arguments}."""
     drawn = {}
     search, finetuning = records.get("search"), records.get("finetuning")
+    if "sensitivity" in records:
+        names = "names", "ratios", "scores", "full_score"
+        drawn["sensitivity"] = [records["sensitivity"][name] for name in names]
     if search:
         ranked = [Candidate.from_json(c) for c in search["candidates"]]
         macs, adapted = search["full"]["macs"], search["has_batch_norm"]

@@ -125,6 +125,12 @@ def records(best=2):
         "correlation": CORRELATION,
         "calibration": CALIBRATION,
         "benchmark": {"seconds": 0.5},
+        "sensitivity": {
+            "names": ["first", "last"],
+            "ratios": [0.25, 0.75],
+            "scores": [[0.5, 0.25], [0.75, 0.125]],
+            "full_score": 1.0,
+        },
         "search": SEARCH,
         "finetuning": {
             "best": best,
@@ -227,6 +233,7 @@ def test_exported_files():
 TITLES = {
     "evaluation": "Result",
     "training": "Training",
+    "sensitivity": "Sensitivity",
     "search": "Search",
     "finetuning": "Fine-tuning",
     "export": "Export",
@@ -263,6 +270,12 @@ def test_what_no_longer_belongs_together_is_told():
     some["search"] = {**SEARCH, "candidates": CANDIDATES[::-1]}
     first, *_ = report.build(some, {}).sections
     assert "other candidates in front" in first.blocks[0].text
+
+
+def test_scores_of_groups_cut_alone():
+    text = written()
+    assert rows_with(text, "(none)") == [["(none)", "100.00%", "100.00%"]]
+    assert rows_with(text, "last") == [["last", "75.00%", "12.50%"]]
 
 
 def test_markdown_holds_no_foreign_html():

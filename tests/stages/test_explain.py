@@ -1,5 +1,6 @@
 import json
 
+import digit_models
 import keras
 import pytest
 import toys
@@ -11,6 +12,7 @@ from eagleeye_tf.pruning.channel_graph import ChannelGraph
 from eagleeye_tf.pruning.strategy import PruningStrategy
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import explain
+from eagleeye_tf.stages import report
 
 layers = keras.layers
 
@@ -74,7 +76,10 @@ def test_layers_that_are_not_counted(set_flags, tmp_path, capsys):
 
 
 def test_sensitivity(set_flags, tmp_path, capsys):
-    model = toys.chain(channels=(4, 6), classes=10)
+    model = toys.chain(channels=(16, 24), classes=10)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(True))
+    # What it knows of other digits makes scores differ.
+    model.fit(*digit_models.for_test(), epochs=8, verbose=0)
     set_flags(
         model=saved(tmp_path, model),
         sensitivity=True,
@@ -88,6 +93,23 @@ def test_sensitivity(set_flags, tmp_path, capsys):
     assert len(lines) == 1 + 1 + 2 * 2  # header, whole network, cuts
     assert (folder / "sensitivity.png").stat().st_size > 10_000
     assert "conv1" in (folder / "sensitivity.svg").read_text()
+    # Each score is that of its group and its ratio.
+    scored = {}
+    for line in map(json.loads, lines[1:]):
+        score = line["correct"] / line["total"]
+        scored[tuple(line["strategy"].values())] = score
+    assert json.loads((folder / "result.json").read_text()) == {
+        "names": ["conv0", "conv1"],
+        "ratios": [0.5, 0.75],
+        "scores": [
+            [scored[0.5, 0], scored[0.75, 0]],
+            [scored[0, 0.5], scored[0, 0.75]],
+        ],
+        "full_score": scored[0, 0],
+    }
+    assert len(set(scored.values())) > 2
+    page = report.write(tmp_path / "work").read_text()
+    assert "Sensitivity" in page and "cut alone" in page
     # Again: nothing is scored twice.
     explain.main()
     assert capsys.readouterr().out == shown
