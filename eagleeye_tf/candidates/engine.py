@@ -199,7 +199,7 @@ def search(
         )
     evaluations = sum(rung.candidates for rung in rungs)
     with (
-        _open_log(log_path, identity) as log,
+        _open_log(log_path, rankings.identity) as log,
         _Progress(verbose, evaluations, on_evaluation) as on_candidate,
     ):
         rankings.keep()

@@ -20,19 +20,22 @@ class Rankings:
         pruner: the `Pruner` of today's search.
         setting: its importance, see `SearchSettings`.
         log_path: path of the search's log; None if it has none.
-        identity: of the log, so far; what the user's own function came to is
-            added, since its name does not tell what it does.
+        identity: what the log is known by so far.
 
     Attributes:
         pruner: a `Pruner` that cuts the channels that were cut before, if
             the search goes on.
+        identity: what the log is known by: also what the user's own function
+            came to, since its name does not tell what it does.
     """
 
     def __init__(self, pruner, setting, log_path, identity):
         self.pruner = pruner
+        self.identity = identity
         self._path = None
         if callable(setting):
-            identity["rankings"] = batches.fingerprint(*pruner.rankings)
+            own = batches.fingerprint(*pruner.rankings)
+            self.identity = {**identity, "rankings": own}
         elif log_path and isinstance(importance.resolve(setting), type):
             # Not the weights alone decide.
             path = pathlib.Path(log_path)
