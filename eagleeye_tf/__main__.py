@@ -1,4 +1,4 @@
-"""The whole job: (train) -> search -> fine-tune -> export -> report.
+"""The whole job: (train) -> search -> fine-tune -> evaluation, export, report.
 
     python -m eagleeye_tf --flagfile=flags/quickstart.flags
 
@@ -21,6 +21,7 @@ from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import fitting
 from eagleeye_tf.stages import latency
 from eagleeye_tf.stages import machines
+from eagleeye_tf.stages import recipes  # noqa: F401
 from eagleeye_tf.stages import report
 from eagleeye_tf.stages import search
 from eagleeye_tf.stages import train
@@ -46,6 +47,7 @@ def main():
     export.require_formats()
     export.require_other_folder(job)
     if not job.has_file():
+        search.require_reachable(job.fresh_model())
         train.train(job)
     found = search.search(job)
     console.say(search.in_words(found))

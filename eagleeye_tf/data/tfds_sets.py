@@ -34,16 +34,19 @@ def open_tfds(name, data_dir=None):
     _require_uint8(info, image_key)
     train_split, test_split = _tfds_splits(tfds, builder, image_key, label_key)
     class_names = tuple(info.features[label_key].names)
-    if None not in shape:
+    is_one_size = None not in shape
+    small = is_one_size and max(shape[:2]) <= 64
+    augmentation = "shift_flip" if small else "resized_crop_flip"
+    if is_one_size:
         total = info.splits.total_num_examples * int(np.prod(shape))
         if total <= _IN_MEMORY_BYTES:
             train, test = (
                 _tfds_arrays(builder, split, image_key, label_key)
                 for split in (train_split, test_split)
             )
-            small = max(shape[:2]) <= 64
-            kind = "shift_flip" if small else "resized_crop_flip"
-            return source_lib.in_memory(name, class_names, train, test, kind)
+            return source_lib.in_memory(
+                name, class_names, train, test, augmentation
+            )
     train, test = (
         _tfds_examples(tfds, builder, split, image_key, label_key)
         for split in (train_split, test_split)
@@ -53,9 +56,9 @@ def open_tfds(name, data_dir=None):
         class_names=class_names,
         train=train,
         test=test,
-        image_shape=None,
-        augmentation="resized_crop_flip",
-        resizing="central_crop",
+        image_shape=(*shape[:2], 3) if is_one_size else None,
+        augmentation=augmentation,
+        resizing="crop" if is_one_size else "central_crop",
         fingerprint=source_lib.digest(
             info.full_name, str(train_split), str(test_split)
         ),

@@ -26,6 +26,7 @@ import tensorflow as tf
 from eagleeye_tf import errors
 from eagleeye_tf import quiet
 from eagleeye_tf.deployment import formats
+from eagleeye_tf.deployment import saved_model
 
 FORMATS = ("saved_model", *formats.FORMATS)
 
@@ -139,7 +140,7 @@ class Stopwatch:
     def _write(self, model, folder):
         saved = folder / "saved_model"
         with quiet.silent_stderr(), contextlib.redirect_stdout(io.StringIO()):
-            model.export(str(saved), format="tf_saved_model", verbose=False)
+            saved_model.write(model, saved)
             if self._format == "saved_model":
                 return saved
             kind = formats.FORMATS[self._format]

@@ -55,6 +55,23 @@ class ServedModel(serving.ServingModel):
         return self._signature(**{self._input: images})[self._output]
 
 
+def write(model, path):
+    """Writes a SavedModel that runs as in inference, unchecked.
+
+    Args:
+        model: `keras.Model` with one input.
+        path: folder that is not there yet.
+    """
+    (image,) = model.inputs
+    serving.Inference(model).export(
+        str(path),
+        format="tf_saved_model",
+        verbose=False,
+        # Keras makes of them what the model takes.
+        input_signature=[tf.TensorSpec(image.shape, tf.float32, image.name)],
+    )
+
+
 def export(model, path, images, tolerance=1e-4):
     """Writes a SavedModel and proves that it gives the model's outputs.
 
@@ -75,14 +92,7 @@ def export(model, path, images, tolerance=1e-4):
     path = pathlib.Path(path)
     temporary = path.with_name(path.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    (image,) = model.inputs
-    serving.Inference(model).export(
-        str(temporary),
-        format="tf_saved_model",
-        verbose=False,
-        # Keras makes of them what the model takes.
-        input_signature=[tf.TensorSpec(image.shape, tf.float32, image.name)],
-    )
+    write(model, temporary)
     images = tf.cast(images, tf.float32)
     expected = np.asarray(model(images, training=False))
     served = np.asarray(ServedModel(temporary)(images))

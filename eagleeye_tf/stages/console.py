@@ -23,7 +23,7 @@ def say(text):
 def run(main):
     """Runs a program's `main()` so that no traceback greets a user's typo.
 
-    Exit codes: 0 done, 2 wrong input, 3 the system refused (disk, rights),
+    Exit codes: 0 done, 2 wrong input, 3 the system refused (disk, memory),
     4 a check failed, 130 interrupted.
     """
 
@@ -44,6 +44,12 @@ def run(main):
                 else "Out of memory: lower --batch_size."
             )
             _fail(f"{way_out} ({cause})", 3)
+        except MemoryError as error:
+            _fail(
+                "Out of memory: lower --batch_size, or the number of images. "
+                f"({error})",
+                3,
+            )
         except (errors.ExportError, errors.VerificationError) as error:
             _fail(str(error), 4)
         except (OSError, tf.errors.OpError) as error:

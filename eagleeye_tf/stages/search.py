@@ -13,9 +13,12 @@ from eagleeye_tf import files
 from eagleeye_tf.candidates import algorithms
 from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import cluster as cluster_lib
+from eagleeye_tf.candidates import constraints
 from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import settings as settings_lib
+from eagleeye_tf.pruning import channel_graph
 from eagleeye_tf.pruning import importance
+from eagleeye_tf.pruning.cost import CostModel
 from eagleeye_tf.reporting import tables
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
@@ -198,6 +201,19 @@ def _importance():
     return function
 
 
+def require_reachable(model):
+    """Raises InputError if no strategy meets the budgets, but for latency.
+
+    Args:
+        model: the network to prune, trained or not.
+    """
+    settings, graph = search_settings(), channel_graph.ChannelGraph(model)
+    channel_graph.require_groups(graph)
+    cost_model = CostModel(graph)
+    wanted = constraints.wanted(settings, cost_model)
+    constraints.check_reachable(wanted, cost_model, graph.groups, settings)
+
+
 def search(job):
     """Searches behind a progress bar; returns the `SearchResult`.
 
@@ -208,8 +224,8 @@ def search(job):
         code = processes.run("eagleeye_tf.search", sys.argv[1:])
         if code < 0:
             console.say(f"The search was ended by signal {-code}.")
-        if code:
-            sys.exit(abs(code))
+        if code:  # Of a signal as shells give it.
+            sys.exit(code if code > 0 else 128 - code)
     return _search(job)
 
 

@@ -6,6 +6,7 @@ from sklearn import datasets
 
 from eagleeye_tf import errors
 from eagleeye_tf.data import sources
+from eagleeye_tf.data import tfds_sets
 
 
 def write_image(path, value, size=(6, 5)):
@@ -230,12 +231,28 @@ def make_tfds(
     return builder
 
 
-@pytest.mark.parametrize("size", [(None, None), (40, 50)])
-def test_tfds_streamed_and_in_memory(tmp_path, size):
+@pytest.mark.parametrize(
+    "size, bytes_in_memory, resizing, augmentation",
+    [
+        ((None, None), 2**30, "central_crop", "resized_crop_flip"),
+        ((40, 50), 2**30, "crop", "shift_flip"),
+        # One byte too much: how images are used is not a matter of memory.
+        ((40, 50), 30 * 40 * 50 * 3 - 1, "crop", "shift_flip"),
+    ],
+)
+def test_tfds_streamed_and_in_memory(
+    tmp_path, monkeypatch, size, bytes_in_memory, resizing, augmentation
+):
+    monkeypatch.setattr(tfds_sets, "_IN_MEMORY_BYTES", bytes_in_memory)
     make_tfds(tmp_path, size)
     source = sources.open_source("tiny_pictures", str(tmp_path))
     assert (source.train.size, source.test.size) == (24, 6)
     assert source.image_shape == (None if None in size else (40, 50, 3))
+    assert source.resizing == resizing
+    assert source.augmentation == augmentation
+    first, _ = next(iter(source.train.items()))
+    streamed = None in size or bytes_in_memory < 2**30
+    assert (first.dtype == tf.string) == streamed
     seen = contents(source.train)
     assert sorted(int(image[0, 0, 0]) for image, _ in seen) == [
         8 * n for n in range(24)

@@ -33,6 +33,13 @@ def test_what_users_can_mend_is_one_line_each():
     assert done.returncode == 2 and not done.stdout
 
 
+def test_too_little_memory_is_told():
+    done = run('MemoryError("Unable to allocate 9 GiB")')
+    assert done.returncode == 3
+    *_, last = done.stderr.splitlines()
+    assert last.startswith("error: Out of memory") and "9 GiB" in last
+
+
 def test_a_fault_of_ours_keeps_its_traceback():
     done = run('ZeroDivisionError("of ours")')
     assert done.returncode == 1

@@ -265,6 +265,18 @@ def test_missing_package_is_told_at_once(set_flags, monkeypatch, program):
         program.main()
 
 
+def test_budgets_out_of_reach_are_told_before_any_training(
+    set_flags, monkeypatch
+):
+    def too_late(job):
+        raise AssertionError("It trains.")
+
+    monkeypatch.setattr(whole_job.train, "train", too_late)
+    set_flags(model="resnet20", width=0.25, macs=0.01)
+    with pytest.raises(errors.InputError, match="meets 1.0000%.*can have"):
+        whole_job.main()
+
+
 def test_failed_export_does_not_cost_the_report(
     set_flags, tmp_path, monkeypatch, digits
 ):
