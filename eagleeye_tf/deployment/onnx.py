@@ -110,5 +110,5 @@ def _package(package):
     except ImportError as error:
         raise errors.InputError(
             f"ONNX needs the package {package}: pip install "
-            "'eagleeye_tf[onnx]', or leave out that format."
+            "'.[onnx]', or leave out that format."
         ) from error

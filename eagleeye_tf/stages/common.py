@@ -61,9 +61,9 @@ _DATA_DIR = flags.DEFINE(
 _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size",
     None,
-    "Height and width of images in pixels, for models given by name; by "
-    "default the data set's own, or 224 (without a data set 32 for networks "
-    "of that size).",
+    "Height and width of images in pixels, for models given by name or that "
+    "take any; by default the data set's own, or 224. (explain and verify look "
+    "at folders and digits alone; without them 32 for networks of that size.)",
     lower_bound=1,
 )
 CUSTOM_MODULES = flags.DEFINE_list(
@@ -106,12 +106,13 @@ _RESIZING = flags.DEFINE_enum(
     "How images come to the model's size: stretched, as "
     "keras.utils.image_dataset_from_directory does it; cropped to its aspect; "
     "or the central 87.5 % of that, as is the custom for ImageNet. By default "
-    "stretch for folders, central_crop for images of many sizes from TFDS.",
+    "stretch for folders, central_crop for images of many sizes from TFDS, "
+    "crop for those of one.",
 )
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size",
     128,
-    "Images per batch, shared by all replicas.",
+    "Images per batch; in training shared by all replicas.",
     lower_bound=1,
 )
 SEED = flags.DEFINE_integer(
