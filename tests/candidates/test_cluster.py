@@ -14,9 +14,14 @@ def impatient(monkeypatch):
     for name, seconds in (
         ("_PROBE_SECONDS", 0.05),
         ("_SLOW_SECONDS", 0.3),
-        ("_GREETING_SECONDS", 0.05),
     ):
         monkeypatch.setattr(cluster_lib, name, seconds)
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """Who does not greet, does so for no more than a moment."""
+    monkeypatch.setattr(cluster_lib, "_GREETING_SECONDS", 0.05)
 
 
 @contextlib.contextmanager
@@ -44,6 +49,9 @@ def connected(address, **more):
 def test_who_answers():
     with listening(greets=True) as address:
         assert cluster_lib._answers(address)
+
+
+def test_who_does_not(soon):
     with listening(greets=False) as address:
         assert cluster_lib._is_reachable(address)
         assert not cluster_lib._answers(address)
@@ -51,8 +59,7 @@ def test_who_answers():
     assert not cluster_lib._answers("a..b:7000")  # No name at all.
 
 
-def test_a_server_of_tensorflow_answers(monkeypatch):
-    monkeypatch.setattr(cluster_lib, "_GREETING_SECONDS", 5)
+def test_a_server_of_tensorflow_answers():
     address = f"127.0.0.1:{cluster_lib._free_port()}"
     server = tf.distribute.Server({"worker": [address]}, "worker", 0)
     assert server.target == f"grpc://{address}"
@@ -72,7 +79,7 @@ def test_a_silence_without_a_reason_is_spoken_of_once():
         assert len(told) == 1
 
 
-def test_a_worker_that_hangs_is_left_behind_after_a_while():
+def test_a_worker_that_hangs_is_left_behind_after_a_while(soon):
     with listening(greets=False) as address:
         cluster = connected(address)
         assert dict(cluster.map(lambda s: time.sleep(s), [0.9])) == {0: None}

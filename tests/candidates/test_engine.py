@@ -2,6 +2,7 @@ import dataclasses
 import functools
 import json
 
+import digit_models
 import keras
 import numpy as np
 import pytest
@@ -19,21 +20,18 @@ SETTINGS = ee.SearchSettings(
 
 @pytest.fixture(scope="module")
 def model():
-    keras.utils.set_random_seed(0)
-    built = toys.chain(channels=(16, 16))
-    toys.randomise(built)
-    return built
+    return digit_models.trained()
 
 
 @pytest.fixture(scope="module")
-def images(model):
-    return toys.images(model, count=40)
+def images():
+    return digit_models.for_training()[0][:40]
 
 
 @pytest.fixture(scope="module")
-def examples(model):
-    pictures = toys.images(model, count=50, seed=1)
-    return pictures, toys.outputs(model, pictures).argmax(1)
+def examples():
+    pictures, labels = digit_models.for_test()
+    return pictures[:50], labels[:50]
 
 
 def _spread(sign, kernels):
@@ -51,6 +49,9 @@ def test_scores_equal_the_public_steps(model, images, examples):
     """Each score, worked out again with prune, adapt and predict."""
     result = ee.search(model, images, examples, SETTINGS)
     assert len(result.candidates) == 4
+    # Else nothing would be seen in what follows.
+    assert all(0 < c.correct < 50 for c in result.candidates)
+    assert len({c.correct for c in result.candidates}) > 1
     for found in result.candidates:
         smaller = ee.prune(model, found.strategy)
         answers = toys.outputs(smaller, examples[0]).argmax(1)
@@ -87,6 +88,22 @@ def test_evolution_goes_on_where_it_was_killed(
     again = ee.search(model, images, examples, settings, path, two_replicas)
     assert scores(again) == scores(whole)
     assert path.read_text().count("\n") == 1 + 40
+
+
+def test_evolution_learns_what_became_of_its_candidates(
+    model, images, examples
+):
+    """It begins as a random search of 25, and goes its own way then."""
+    found = {}
+    for algorithm in ("random", "evolution"):
+        settings = dataclasses.replace(
+            SETTINGS, algorithm=algorithm, num_candidates=40, tolerance=0.2
+        )
+        result = ee.search(model, images, examples, settings)
+        kept = {c.index: c.kept for c in result.candidates}
+        found[algorithm] = [kept[index] for index in sorted(kept)]
+    assert found["random"][:25] == found["evolution"][:25]
+    assert found["random"][25:] != found["evolution"][25:]
 
 
 def test_race_needs_labels(model, images, examples):
@@ -136,8 +153,7 @@ def test_a_race_killed_on_two_replicas_ends_as_on_one(
     settings = dataclasses.replace(
         SETTINGS, evaluation="race", num_candidates=14
     )
-    pictures = toys.images(model, count=300)
-    calibration = pictures, toys.outputs(model, pictures).argmax(1)
+    calibration = tuple(x[:300] for x in digit_models.for_training())
     alone = ee.search(model, calibration, examples, settings)
     seen = {c.seen for c in alone.candidates}
     assert sorted(seen) == [(13, 256), (50, 300)]
@@ -204,13 +220,55 @@ def test_log_of_other_inputs_is_refused(
     ee.search(model, images, examples, one, path)
     if what == "model":
         model = ee.prune(model, 0.0)
-        model.get_layer("logits").bias.assign([1.0, 0, 0, 0])
+        model.get_layer("logits").bias.assign([1.0, *[0] * 9])
     elif what == "calibration_set":
         images = images + 1
     else:
-        examples = (examples[0], (examples[1] + 1) % 4)
+        examples = (examples[0], (examples[1] + 1) % 10)
     with pytest.raises(ee.InputError, match=f"{what} is not the same"):
         ee.search(model, images, examples, one, path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 8},
+        {"calibration": "moving_average"},
+        {"seed": 1},
+        {"macs": 0.55},
+        {"importance": "l2"},
+        {"evaluation": "race"},
+        {"algorithm": "random"},
+    ],
+)
+def test_log_of_other_settings_is_refused(model, examples, tmp_path, changes):
+    path = tmp_path / "log.jsonl"
+    one = dataclasses.replace(SETTINGS, num_candidates=1)
+    ee.search(model, examples, examples, one, path)
+    (name,) = changes
+    with pytest.raises(ee.InputError, match=name):
+        ee.search(
+            model,
+            examples,
+            examples,
+            dataclasses.replace(one, **changes),
+            path,
+        )
+
+
+def test_examples_sorted_by_class_are_mixed(model):
+    """The first rung of a race sees the first ones."""
+    images, labels = digit_models.for_test()
+    order = np.argsort(labels, kind="stable")
+    settings = dataclasses.replace(SETTINGS, num_candidates=1)
+    calibration = images[order[:100]], labels[order[:100]]
+    result = ee.search(
+        model, calibration, (images[order], labels[order]), settings
+    )
+    rows = calibration[0].reshape(100, -1)
+    mixed = result.calibration.reshape(100, -1)
+    assert sorted(map(tuple, rows)) == sorted(map(tuple, mixed))
+    assert (rows != mixed).any()
 
 
 def test_model_without_batch_norm_is_scored_as_it_is():
@@ -298,7 +356,7 @@ def test_a_search_goes_on_with_the_rankings_that_it_began_with(
 def test_calibration_labels_of_another_count_are_refused(model, examples):
     """They decide the first rung of a race."""
     images, labels = examples
-    with pytest.raises(ee.InputError, match=r"Labels must lie in \[0, 4\)"):
+    with pytest.raises(ee.InputError, match=r"Labels must lie in \[0, 10\)"):
         ee.search(model, (images, labels + 1), examples, SETTINGS)
     with pytest.raises(ee.InputError, match="takes images of shape"):
         ee.search(model, images[:, :6], examples, SETTINGS)
@@ -312,13 +370,13 @@ def test_sets_may_have_images_of_two_types(model, images, examples):
 
 
 def test_labels_that_do_not_fit(model, images):
-    with pytest.raises(ee.InputError, match=r"\[0, 4\)"):
-        ee.search(model, images, (images, np.full(40, 9)), SETTINGS)
+    with pytest.raises(ee.InputError, match=r"\[0, 10\)"):
+        ee.search(model, images, (images, np.full(40, 10)), SETTINGS)
 
 
 def test_a_search_ends_when_there_are_no_more_networks(images, examples):
     """Two groups of 4, of which 1 to 4 channels stay."""
-    small = toys.chain(channels=(4, 4))
+    small = toys.chain(channels=(4, 4), classes=10)
     settings = dataclasses.replace(
         SETTINGS, macs=1, tolerance=1, max_ratio=0.9, num_candidates=40
     )

@@ -1,10 +1,12 @@
 import functools
 
+import digit_models
 import keras
 import numpy as np
 import tensorflow as tf
 import toys
 
+import eagleeye_tf as ee
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import racing
@@ -85,6 +87,58 @@ def test_open_and_rebuilt_networks_agree():
                 np.testing.assert_allclose(
                     a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max()
                 )
+
+
+def test_statistics_are_those_of_all_images_so_far():
+    model = toys.chain()
+    toys.scramble(model)
+    pruner, *both = made(model)
+    x = toys.images(model, count=40).astype(np.uint8)
+    for evaluator in both:
+        strategy = pruner.strategy(0.4)
+        trial = evaluator.start(strategy)
+        for stop in (8, 16):
+            evaluator.calibrate([trial], stop)
+            evaluator.rest(trial)
+        smaller = ee.prune(model, strategy)
+        ee.adapt_batch_norm(smaller, x[:16], batch_size=8)
+        assert trial.moments.keys() == {"bn0", "bn1"}
+        for path, moments in trial.moments.items():
+            layer = smaller.get_layer(path)
+            for found, expected in (
+                (moments.mean, layer.moving_mean),
+                (moments.variance, layer.moving_variance),
+            ):
+                np.testing.assert_allclose(
+                    found, expected, rtol=1e-3, atol=1e-3
+                )
+
+
+def test_each_device_computes_its_own_candidate(two_replicas):
+    model = digit_models.trained()
+    sets = [
+        tuple(x[:64] for x in digits)
+        for digits in (digit_models.for_training(), digit_models.for_test())
+    ]
+    pruner = rebuild.Pruner(model)
+    alone, both = (
+        evaluators.make(pruner, *sets, distribution, batch_size=16)
+        for distribution in (None, two_replicas)
+    )
+    strategies = [pruner.strategy(ratio) for ratio in (0.2, 0.6)]
+    trials = [both.start(strategy) for strategy in strategies]
+    assert both.width == 2
+    calibrated = both.calibrate(trials, 64)
+    scored = both.count(trials, 0, 64)
+    assert scored[0] != scored[1]
+    for place, strategy in enumerate(strategies):
+        trial = alone.start(strategy)
+        assert alone.calibrate([trial], 64) == [calibrated[place]]
+        assert alone.count([trial], 0, 64) == [scored[place]]
+        for path, moments in trial.moments.items():
+            np.testing.assert_allclose(
+                moments.mean, trials[place].moments[path].mean, rtol=1e-5
+            )
 
 
 def test_traces_do_not_grow_with_the_candidates():

@@ -1,4 +1,3 @@
-import dataclasses
 import warnings
 
 import numpy as np
@@ -7,6 +6,9 @@ import toys
 
 import eagleeye_tf as ee
 from eagleeye_tf import errors
+from eagleeye_tf.candidates import evaluators
+from eagleeye_tf.candidates import plausibility
+from eagleeye_tf.pruning import rebuild
 
 SETTINGS = ee.SearchSettings(
     macs=0.5, tolerance=0.2, num_candidates=2, batch_size=16, evaluation="full"
@@ -74,6 +76,7 @@ def test_only_so_many_images_are_looked_at(known):
     """The first are of one class, which all images are not."""
     model, images, labels = known
     many = np.repeat(np.arange(90), 10)
-    settings = dataclasses.replace(SETTINGS, batch_size=100)
-    with pytest.warns(errors.PlausibilityWarning, match="0 of 300 "):
-        search(model, images[many], ((labels + 1) % CLASSES)[many], settings)
+    arrays = images[many], ((labels + 1) % CLASSES)[many]
+    own = evaluators.make(rebuild.Pruner(model), arrays, arrays)
+    with pytest.warns(errors.PlausibilityWarning, match="0 of 300 .*33.3%"):
+        plausibility.check(own, *arrays, batch_size=100)

@@ -2,9 +2,9 @@ import collections
 import dataclasses
 import weakref
 
+import digit_models
 import numpy as np
 import pytest
-import toys
 
 import eagleeye_tf as ee
 from eagleeye_tf.candidates import evaluator
@@ -230,12 +230,9 @@ def test_killed_anywhere_it_ends_alike(tmp_path, stop_after, width):
 
 
 def test_finalists_of_a_search_have_the_scores_of_a_full_one():
-    model = toys.chain(channels=(16, 16))
-    toys.randomise(model)
-    images = toys.images(model, count=300)
-    examples = images, toys.outputs(model, images).argmax(1)
-    more = toys.images(model, count=96, seed=1)
-    sub_validation = more, toys.outputs(model, more).argmax(1)
+    model = digit_models.trained()
+    examples = tuple(x[:300] for x in digit_models.for_training())
+    sub_validation = tuple(x[:96] for x in digit_models.for_test())
     settings = ee.SearchSettings(
         macs=0.5, tolerance=0.1, num_candidates=20, batch_size=16
     )
@@ -246,7 +243,20 @@ def test_finalists_of_a_search_have_the_scores_of_a_full_one():
     )
     assert len(raced.candidates) == 20
     assert len(raced.finalists) == 6
+    assert len({c.correct for c in raced.finalists}) > 2
     for candidate in raced.finalists:
         alike = full[candidate.index]
         assert candidate.correct == alike.correct
         assert candidate.vanilla_correct == alike.vanilla_correct
+
+
+def test_of_equally_good_ones_the_cheapest_go_on():
+    class Alike(Ledger):
+        def start(self, strategy):
+            return self.Trial(0)
+
+    some = [dataclasses.replace(p, macs=100 - p.index) for p in proposals(20)]
+    rungs = [racing.Rung(20, 600, 200), racing.Rung(6, 1200, 2000)]
+    found = racing.run(some, Alike(), rungs)
+    last = {c.index for c in found if c.seen == rungs[-1].seen}
+    assert last == set(range(14, 20))

@@ -102,3 +102,23 @@ def test_flip_happens_half_of_the_time():
 def test_unknown_augmentation():
     with pytest.raises(errors.InputError, match="none, shift.*'mixup'"):
         images.check("augmentation", "mixup", images.AUGMENTATIONS)
+
+
+def test_random_areas_may_be_small_and_mirrored():
+    """Each pixel tells where it was."""
+    rows, columns = np.mgrid[0:200, 0:200]
+    image = np.stack([rows, columns, np.zeros((200, 200))], axis=-1)
+    areas, mirrored = [], 0
+    for seed in range(150):
+        shown = images.augment(
+            tf.constant(image, tf.uint8),
+            (32, 32, 3),
+            "resized_crop_flip",
+            "crop",
+            tf.constant([0, seed]),
+        ).numpy()
+        tops, sides = (shown[..., axis].astype(int) for axis in (0, 1))
+        areas.append(np.ptp(tops) * np.ptp(sides) / 200**2)
+        mirrored += sides[0, 0] > sides[0, -1]
+    assert 0.05 < min(areas) < 0.15 and max(areas) > 0.8
+    assert 55 < mirrored < 95

@@ -190,6 +190,7 @@ def make_tfds(
     test_labels=None,
     channels=3,
     dtype=np.uint8,
+    validation=True,
 ):
     """A real TFDS data set of 30 JPEG images, prepared on disk."""
     import tensorflow_datasets as tfds
@@ -212,10 +213,9 @@ def make_tfds(
             )
 
         def _split_generators(self, dl_manager):
-            splits = {
-                "train": self._generate_examples(24),
-                "validation": self._generate_examples(6),
-            }
+            splits = {"train": self._generate_examples(24)}
+            if validation:
+                splits["validation"] = self._generate_examples(6)
             if test_labels is not None:
                 splits["test"] = self._generate_examples(5, test_labels)
             return splits
@@ -263,6 +263,21 @@ def test_tfds_streamed_and_in_memory(
     for (image, label), (other, same) in zip(middle, seen[5:9], strict=True):
         np.testing.assert_array_equal(image, other)
         assert label == same
+
+
+@pytest.mark.parametrize("bytes_in_memory", [2**30, 1])
+def test_tfds_without_a_test_split(tmp_path, monkeypatch, bytes_in_memory):
+    """A fifth of the training images is kept for the test."""
+    monkeypatch.setattr(tfds_sets, "_IN_MEMORY_BYTES", bytes_in_memory)
+    make_tfds(tmp_path, (40, 50), validation=False)
+    source = sources.open_source("tiny_pictures", str(tmp_path))
+    assert (source.train.size, source.test.size) == (19, 5)
+    seen = [
+        int(image[0, 0, 0])
+        for part in (source.train, source.test)
+        for image, _ in contents(part)
+    ]
+    assert sorted(seen) == [8 * n for n in range(24)]
 
 
 def test_tfds_whose_test_labels_are_secret(tmp_path):

@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -6,6 +8,8 @@ import toys
 from eagleeye_tf import errors
 from eagleeye_tf.deployment import formats
 from eagleeye_tf.deployment import latency
+from eagleeye_tf.deployment import litert
+from eagleeye_tf.deployment import saved_model
 
 layers = keras.layers
 
@@ -43,3 +47,63 @@ def test_networks_are_measured_as_in_inference(name, monkeypatch):
 def test_what_cannot_be_measured(arguments, message):
     with pytest.raises(errors.InputError, match=message):
         latency.Stopwatch(**arguments)
+
+
+@pytest.mark.parametrize("name", ["litert", "saved_model"])
+def test_threads_are_those_asked_for(name, monkeypatch):
+    model = toys.chain()
+    asked = []
+
+    def measure(paths, num_threads, *_):
+        asked.append(num_threads)
+        return [1.0]
+
+    monkeypatch.setattr(latency, "measure", measure)
+    latency.Stopwatch(name, num_threads=3)([model])
+    assert asked == [3]
+
+
+def test_who_measures_opens_files_with_those_threads(monkeypatch, capsys):
+    opened = []
+
+    def open_model(path, num_threads):
+        opened.append((path, num_threads))
+        return lambda image: image
+
+    monkeypatch.setattr(formats, "open_model", open_model)
+    monkeypatch.setattr(latency, "_SECONDS", 0.0)
+    latency.main("3", "[2, 2, 3]", "[]", "a", "b")
+    assert opened == [("a", 3), ("b", 3)]
+    assert len(json.loads(capsys.readouterr().out)) == 2
+
+
+def test_interpreters_have_so_many_threads(tmp_path, monkeypatch):
+    model = toys.chain()
+    path = tmp_path / formats.FORMATS["litert"].file
+    saved = tmp_path / "saved_model"
+    saved_model.write(model, saved)
+    formats.FORMATS["litert"].write(model, saved, path, None)
+    asked = []
+    interpreter = litert.Interpreter
+
+    def noted(*arguments, **options):
+        asked.append(options["num_threads"])
+        return interpreter(*arguments, **options)
+
+    monkeypatch.setattr(litert, "Interpreter", noted)
+    formats.open_model(path, 3)
+    assert asked == [3]
+
+
+def test_what_is_measured_is_what_is_described():
+    told = [
+        latency.Stopwatch(**options).describe()
+        for options in (
+            {},
+            {"format": "saved_model"},
+            {"num_threads": 2},
+            {"num_threads": 1},
+        )
+    ]
+    assert told[0] == told[3]
+    assert told[0] != told[1] and told[0] != told[2]

@@ -118,6 +118,20 @@ def test_round_to():
     assert cost.macs == 64 * 9 * (3 * 8 + 8 * 8) + 8 * 4
 
 
+def test_dense_meets_every_position():
+    x = keras.Input((7, 6))
+    model = keras.Model(x, layers.Dense(4)(layers.Dense(5)(x)))
+    assert ee.cost(model).macs == 7 * 6 * 5 + 7 * 5 * 4
+
+
+def test_transposed_convolution_meets_every_input_position():
+    x = keras.Input((4, 4, 6))
+    y = layers.Conv2DTranspose(5, 3, strides=2, padding="same")(x)
+    model = keras.Model(x, y)
+    assert model.output_shape == (None, 8, 8, 5)
+    assert ee.cost(model).macs == 4 * 4 * (3 * 3 * 6 * 5)
+
+
 def test_unknown_image_size_is_told():
     image = keras.Input((None, None, 3))
     x = layers.Conv2D(4, 3, name="conv")(image)

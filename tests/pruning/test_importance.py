@@ -38,10 +38,67 @@ def test_l1_and_l2_rank_differently():
 
 
 def test_equal_channels_keep_their_order():
-    model = toys.chain(channels=(4, 2))
-    model.get_layer("conv0").kernel.assign(np.ones((3, 3, 3, 4)))
+    model = toys.chain(channels=(32, 2))
+    norms = np.arange(32) % 2 + 1
+    model.get_layer("conv0").kernel.assign(np.tile(norms, (3, 3, 3, 1)))
     ranking = importance.rank_channels(ChannelGraph(model))[0]
-    assert ranking.tolist() == [0, 1, 2, 3]
+    assert ranking.tolist() == [*range(1, 32, 2), *range(0, 32, 2)]
+
+
+def tied():
+    """A sum of two convolutions, whose channels go together."""
+    inputs = keras.Input((4, 4, 2))
+    a = layers.Conv2D(3, 1, name="a")(inputs)
+    b = layers.Conv2D(3, 1, name="b")(inputs)
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(a + b))
+    return keras.Model(inputs, layers.Dense(4)(x))
+
+
+def test_all_layers_of_a_group_count():
+    model = tied()
+    model.get_layer("a").kernel.assign([[[[3.0, 2, 1], [0, 0, 0]]]])
+    model.get_layer("b").kernel.assign([[[[0.0, 0, 4], [0, 0, 5]]]])
+    (ranking,) = importance.rank_channels(ChannelGraph(model))
+    assert ranking.tolist() == [2, 0, 1]
+
+
+def test_all_filters_of_a_unit_count():
+    """Of two groups, what is removed is the same place in both."""
+    inputs = keras.Input((4, 4, 4))
+    x = layers.Conv2D(6, 1, groups=2, use_bias=False, name="conv")(inputs)
+    x = layers.Dense(4)(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, x)
+    kernel = [[3.0, 2, 1, 0, 0, 9], [0.0] * 6]
+    model.get_layer("conv").kernel.assign([[kernel]])
+    graph = ChannelGraph(model)
+    assert [(g.name, g.size) for g in graph.groups] == [("conv", 3)]
+    (ranking,) = importance.rank_channels(graph)
+    assert ranking.tolist() == [2, 0, 1]
+
+
+def test_taylor_sums_over_what_is_tied():
+    model = tied()
+    toys.scramble(model)
+    # No probability is so small that its logarithm would be cut off.
+    model.layers[-1].kernel.assign(0.01 * np.array(model.layers[-1].kernel))
+    images, labels = toys.images(model, count=60), np.arange(60) % 4
+    graph = ChannelGraph(model)
+    found = importance.Taylor(graph, (images, labels)).of_group(graph.groups[0])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    expected = np.zeros(3)
+    for name in ("a", "b"):
+        variable = model.get_layer(name).kernel
+        kernel = np.array(variable)
+        for channel in range(3):
+            ends = []
+            for step in (1e-2, -1e-2):
+                moved = kernel.copy()
+                moved[..., channel] *= 1 + step
+                variable.assign(moved)
+                ends.append(float(loss(labels, model(images))))
+            variable.assign(kernel)
+            expected[channel] += ((ends[0] - ends[1]) / 2e-2) ** 2
+    np.testing.assert_allclose(found, expected, rtol=0.05)
 
 
 def test_own_function():

@@ -9,6 +9,7 @@ import eagleeye_tf as ee
 from eagleeye_tf import errors
 from eagleeye_tf.models import zoo
 from eagleeye_tf.pruning import batch_statistics
+from eagleeye_tf.pruning import importance as importance_lib
 from eagleeye_tf.pruning import network as network_lib
 from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.pruning.channel_graph import ChannelGraph
@@ -314,3 +315,40 @@ def test_strangers_network_keeps_its_ratio_zero_outputs(real_data):
     np.testing.assert_array_equal(
         toys.outputs(ee.prune(model, 0.0), x), toys.outputs(model, x)
     )
+
+
+def test_prune_takes_importance_and_rounding():
+    model = toys.chain(channels=(2, 12))
+    kernel = np.zeros((3, 3, 3, 2), np.float32)
+    kernel[:, :, 0, 0] = 0.5  # L1 4.5, L2 1.5
+    kernel[1, 1, 0, 1] = 3.0  # L1 3.0, L2 3.0
+    model.get_layer("conv0").kernel.assign(kernel)
+    for importance, stays in (("l1", 0), ("l2", 1)):
+        smaller = ee.prune(model, {"conv0": 0.5}, importance=importance)
+        np.testing.assert_array_equal(
+            smaller.get_layer("conv0").kernel, kernel[..., stays : stays + 1]
+        )
+    rounded = ee.prune(model, {"conv1": 0.5}, round_to=8)
+    assert rounded.get_layer("conv1").filters == 8
+
+
+def test_prune_takes_examples():
+    model = toys.chain(channels=(8, 12))
+    toys.scramble(model)
+    examples = toys.images(model, 40), np.arange(40) % 4
+    graph = ChannelGraph(model)
+    best = importance_lib.rank_channels(graph, "taylor", examples)[0][:4]
+    assert sorted(best) != sorted(importance_lib.rank_channels(graph)[0][:4])
+    smaller = ee.prune(
+        model, {"conv0": 0.5}, importance="taylor", examples=examples
+    )
+    np.testing.assert_array_equal(
+        smaller.get_layer("conv0").kernel,
+        np.asarray(model.get_layer("conv0").kernel)[..., np.sort(best)],
+    )
+
+
+def test_other_rankings_keep_the_rounding():
+    pruner = rebuild.Pruner(toys.chain(channels=(8, 12)), round_to=8)
+    again = pruner.with_rankings(pruner.rankings)
+    assert again.kept(0.5).tolist() == pruner.kept(0.5).tolist() == [8, 8]

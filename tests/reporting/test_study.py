@@ -1,5 +1,7 @@
 import pytest
 
+from eagleeye_tf.candidates.log import Candidate
+from eagleeye_tf.pruning.strategy import PruningStrategy
 from eagleeye_tf.reporting import study
 
 
@@ -71,3 +73,57 @@ def test_phi_of_a_study_that_goes_on_looks_for_a_quarter():
     assert found(planned=5)["phi_k"] == 2
     assert found(planned=9)["phi_k"] == 1
     assert found(planned=6, failures={7: "Loss is nan."})["phi_k"] == 2
+
+
+def test_each_way_of_scoring_is_its_own():
+    def candidate(index, seen, **counts):
+        calibration_total, total = seen
+        return Candidate(
+            index=index,
+            strategy=PruningStrategy((("a", 0.5),)),
+            kept=(4,),
+            activation_memory=7,
+            total=total,
+            calibration_total=calibration_total,
+            seconds=1.0,
+            **counts,
+        )
+
+    scored, tuned = {}, {}
+    for index in (5, 3, 9):
+        costs = {"macs": 1000 + index, "params": 100 + index}
+        first = candidate(
+            index,
+            (100, 50),
+            finalist=False,
+            calibration_correct=60 + index,
+            correct=20 + index,
+            vanilla_correct=None,
+            **costs,
+        )
+        full = candidate(
+            index,
+            (200, 100),
+            finalist=True,
+            calibration_correct=110 + index,
+            correct=70 + index,
+            vanilla_correct=10 + index,
+            **costs,
+        )
+        scored[index] = first, full
+        tuned[index] = study.FineTuned(
+            index, [30 + index, 35 + index, 40 + index], 100, 800 + index, 1000
+        )
+    whole = study.Study.of(scored, tuned)
+    assert whole.indices == [3, 5, 9]
+    assert whole.ways == {
+        "vanilla": [0.13, 0.15, 0.19],
+        "adaptive BN": [0.73, 0.75, 0.79],
+        # All answers of the first rung, of both sets.
+        "first rung": [86 / 150, 90 / 150, 98 / 150],
+        "after one epoch": [0.33, 0.35, 0.39],
+        "parameters": [103, 105, 109],
+        "MACs": [1003, 1005, 1009],
+    }
+    assert whole.accuracies == [0.803, 0.805, 0.809]
+    assert whole.last == ([0.38, 0.40, 0.44], [0.43, 0.45, 0.49])

@@ -338,7 +338,7 @@ def test_a_real_network(bench_flags, result, tmp_path):
     assert found["spearman_full"] == pytest.approx(coefficient.statistic)
     for name in ("cut", "calibrate", "score", "other"):
         assert 0 < found[f"share_{name}"] < 1
-    assert found["race_against_forward_pass"] > 0.5
+    assert found["race_against_forward_pass"] > 0
 
 
 def test_winners_are_judged_on_images_that_chose_neither(bench_flags, model):

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import warnings
 from eagleeye_tf import errors
@@ -38,6 +40,13 @@ def test_too_little_memory_is_told():
     assert done.returncode == 3
     *_, last = done.stderr.splitlines()
     assert last.startswith("error: Out of memory") and "9 GiB" in last
+
+
+@pytest.mark.parametrize("name", ["ExportError", "VerificationError"])
+def test_a_check_that_failed_has_a_code_of_its_own(name):
+    done = run(f'errors.{name}("They differ.")')
+    assert done.returncode == 4
+    assert done.stderr.splitlines()[-1] == "error: They differ."
 
 
 def test_a_fault_of_ours_keeps_its_traceback():

@@ -54,6 +54,76 @@ def test_starts_from_surviving_weights_or_from_scratch(set_flags, from_scratch):
     assert max(moved) > 0.1 or not from_scratch
 
 
+def test_batch_norm_is_adapted_before_fine_tuning(set_flags):
+    """Frozen layers would keep what they inherit for good."""
+    set_flags(image_size=8, learning_rate=1e-8, weight_decay=0.0, epochs=1)
+    job = common.open_job()
+    model = toys.chain(classes=10)
+    toys.scramble(model)
+    for name in ("bn0", "bn1"):
+        model.get_layer(name).trainable = False
+    pruner = rebuild.Pruner(model)
+    strategy = pruner.strategy(0.5)
+    candidate = types.SimpleNamespace(
+        strategy=strategy, kept=tuple(pruner.kept(strategy).tolist())
+    )
+    with pytest.warns(ee.PlausibilityWarning, match="bn0"):
+        tuned, _ = finetune.tune(
+            job,
+            pruner,
+            candidate,
+            job.workdir / "candidate",
+            finetune.training_settings(job),
+            "Fine-tuning",
+        )
+    expected = pruner.prune(0.5)
+    images, _ = job.data.arrays(job.data.calibration)
+    ee.adapt_batch_norm(expected, images)
+    for name in ("bn0", "bn1"):
+        for statistic in ("moving_mean", "moving_variance"):
+            np.testing.assert_allclose(
+                getattr(tuned.get_layer(name), statistic),
+                getattr(expected.get_layer(name), statistic),
+                rtol=1e-4,
+            )
+
+
+def test_what_was_searched_is_what_is_fine_tuned(set_flags, tmp_path):
+    """The same channels, whatever the importance, and as many."""
+    model = toys.chain(channels=(16, 24), classes=10)
+    toys.scramble(model)
+    model.save(tmp_path / "model.keras")
+    set_flags(
+        model=str(tmp_path / "model.keras"),
+        macs=0.5,
+        tolerance=0.2,
+        num_candidates=3,
+        importance="random",
+        round_to=4,
+        learning_rate=1e-8,
+        weight_decay=0.0,
+        epochs=1,
+    )
+    job = common.open_job()
+    search.search(job)
+    result = finetune.finetune(job)
+    tuned = keras.models.load_model(finetune.best_path(job, result))
+    (winner,) = result["winners"]
+    path = job.workdir / "search" / "result.json"
+    first, _ = json.loads(path.read_text())["rankings"]
+    kept = winner["candidate"]["kept"]
+    assert [n % 4 for n in kept] == [0, 0]
+    assert tuned.get_layer("conv1").filters == kept[1]
+    kernel = np.asarray(model.get_layer("conv0").kernel)
+    np.testing.assert_allclose(
+        tuned.get_layer("conv0").kernel,
+        kernel[..., sorted(first[: kept[0]])],
+        atol=1e-5,
+    )
+    l1 = np.argsort(-np.abs(kernel).sum((0, 1, 2)))
+    assert sorted(first[: kept[0]]) != sorted(l1[: kept[0]])
+
+
 @pytest.mark.parametrize("helps", [True, False])
 def test_recalibrated_only_where_it_helps(set_flags, helps):
     set_flags(

@@ -17,6 +17,7 @@ from test_loop import linear
 
 import eagleeye_tf as ee
 from eagleeye_tf import locks
+from eagleeye_tf.training import finetuning
 
 SETTINGS = ee.TrainingSettings(
     epochs=3,
@@ -131,6 +132,36 @@ def test_goes_on_where_it_was_killed(tmp_path):
     kernel, _, losses = by_hand(linear(), epochs=3)
     np.testing.assert_allclose(again.get_weights()[0], kernel, rtol=1e-4)
     np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["arrays", "tf.data", "list", "PyDataset"])
+def test_an_epoch_goes_on_from_any_batch(kind):
+    source = finetuning._source(
+        {
+            "arrays": (FEATURES, LABELS),
+            "tf.data": generated(uneven()),
+            "list": uneven(),
+            "PyDataset": Shuffled(),
+        }[kind],
+        SETTINGS,
+    )
+    whole, rest = (
+        list(source.batches(1, first).as_numpy_iterator()) for first in (0, 2)
+    )
+    assert len(whole) == 3
+    ((images, labels),) = rest
+    np.testing.assert_array_equal(images, whole[2][0])
+    np.testing.assert_array_equal(labels, whole[2][1])
+
+
+def test_another_teacher_is_refused(tmp_path):
+    teacher = linear()
+    settings = dataclasses.replace(SETTINGS, distillation_weight=0.5)
+    arguments = (FEATURES, LABELS), settings, None
+    ee.finetune(linear(), *arguments, teacher, tmp_path)
+    teacher.layers[-1].bias.assign([1.0, 0.0])
+    with pytest.raises(ee.InputError, match="teacher"):
+        ee.finetune(linear(), *arguments, teacher, tmp_path)
 
 
 @pytest.fixture(scope="module")

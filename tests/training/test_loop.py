@@ -42,6 +42,7 @@ def fit(model, directory, epochs=3, batches=batches, **kwargs):
         distillation_weight=kwargs.pop("distillation_weight", 0.0),
         distillation_temperature=3.0,
         warmup_epochs=kwargs.pop("warmup_epochs", 0),
+        momentum=kwargs.pop("momentum", 0.9),
         batch_size=8,
     )
     return loop.fit(
@@ -54,7 +55,13 @@ def softmax(logits):
 
 
 def by_hand(
-    model, epochs, weight_decay=0.01, taught=0.0, teacher=None, rising=1
+    model,
+    epochs,
+    weight_decay=0.01,
+    taught=0.0,
+    teacher=None,
+    rising=1,
+    momentum=0.9,
 ):
     """SGD with Nesterov momentum on softmax cross-entropy, in NumPy."""
     smoothing, temperature, steps = 0.1, 3.0, 0
@@ -86,9 +93,9 @@ def by_hand(
                 gradient.sum(0),
             ]
             for i, g in enumerate(gradients):
-                speed[i] = 0.9 * speed[i] - rate * g
-            kernel = kernel + 0.9 * speed[0] - rate * gradients[0]
-            bias = bias + 0.9 * speed[1] - rate * gradients[1]
+                speed[i] = momentum * speed[i] - rate * g
+            kernel = kernel + momentum * speed[0] - rate * gradients[0]
+            bias = bias + momentum * speed[1] - rate * gradients[1]
         losses.append(np.mean(epoch_losses))
     return kernel, bias, losses
 
@@ -135,6 +142,41 @@ def test_teacher_by_hand(tmp_path, probabilities):
     np.testing.assert_allclose([e.loss for e in epochs], expected[2], rtol=1e-3)
     for a, b in zip(before, teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_another_momentum_by_hand(tmp_path):
+    model = linear()
+    kernel, _, losses = by_hand(model, epochs=3, momentum=0.5)
+    epochs = fit(model, tmp_path, momentum=0.5)
+    np.testing.assert_allclose(model.get_weights()[0], kernel, rtol=1e-4)
+    np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=1e-4)
+
+
+def test_the_teacher_answers_as_in_inference(tmp_path):
+    """Of the network that winners are cut from nothing changes."""
+    x = keras.Input((5,))
+    y = layers.BatchNormalization()(layers.Dropout(0.9)(x))
+    teacher = keras.Model(x, layers.Dense(2, use_bias=False)(y))
+    norm = teacher.layers[2]
+    norm.moving_mean.assign([1, 2, 3, 4, 5])
+    norm.moving_variance.assign([4] * 5)
+    before = [np.array(weight) for weight in teacher.weights]
+    kernel = np.array(teacher.layers[-1].kernel)
+    scale = (4 + norm.epsilon) ** -0.5
+    alike = scale * kernel, -scale * np.arange(1, 6) @ kernel
+    model = linear()
+    *_, losses = by_hand(model, epochs=2, taught=0.7, teacher=alike)
+    epochs = fit(
+        model, tmp_path, epochs=2, distillation_weight=0.7, teacher=teacher
+    )
+    np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=1e-3)
+    for a, b in zip(before, teacher.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_who_does_not_lead_writes_nothing(tmp_path):
+    fit(linear(), tmp_path, leads=False, checkpoint_seconds=0)
+    assert not list(tmp_path.rglob("*"))
 
 
 def test_without_weight_there_is_no_teacher(tmp_path):
