@@ -34,7 +34,7 @@ _EXPORTS = {
     "TrainingSettings": "eagleeye_tf.training.schedules",
     "export": "eagleeye_tf.deployment.exporting",
     "Latencies": "eagleeye_tf.candidates.latency",
-    "Stopwatch": "eagleeye_tf.deployment.latency",
+    "Stopwatch": "eagleeye_tf.deployment.stopwatch",
     "InputError": "eagleeye_tf.errors",
     "ExportError": "eagleeye_tf.errors",
     "VerificationError": "eagleeye_tf.errors",

@@ -140,7 +140,7 @@ class Latencies:
         stopwatch: function from a list of `keras.Model` to the milliseconds
             that an image takes in each, measured side by side, with a method
             `describe` that tells how, as a dict of plain values. See
-            `deployment.latency.Stopwatch`.
+            `deployment.stopwatch.Stopwatch`.
         log_path: file to log measurements to, and to take them from; None
             for none.
         on_measurement: function of (measurements done, in all), or None.

@@ -10,7 +10,7 @@ from eagleeye_tf import files
 from eagleeye_tf import progress
 from eagleeye_tf.deployment import exporting
 from eagleeye_tf.deployment import formats
-from eagleeye_tf.deployment import latency
+from eagleeye_tf.deployment import stopwatch
 from eagleeye_tf.models import zoo
 from eagleeye_tf.reporting import report
 from eagleeye_tf.stages import common
@@ -145,7 +145,7 @@ def _measured(job, networks):
         for name in names:  # All networks in one format side by side.
             alike = [r for r in records if r["format"] == name]
             for threads in _THREADS:
-                times = latency.measure(
+                times = stopwatch.measure(
                     [r["path"] for r in alike],
                     threads,
                     job.data.image_shape,

@@ -6,7 +6,7 @@ from eagleeye_tf import progress
 from eagleeye_tf.candidates import latency as latency_lib
 from eagleeye_tf.candidates import settings as settings_lib
 from eagleeye_tf.deployment import formats
-from eagleeye_tf.deployment import latency as stopwatch
+from eagleeye_tf.deployment import stopwatch
 
 _DEFAULTS = settings_lib.SearchSettings()
 # int8 looks at images, for its ranges alone: of those any few will do.

@@ -11,9 +11,9 @@ import toys
 
 from eagleeye_tf import errors
 from eagleeye_tf.deployment import formats
-from eagleeye_tf.deployment import latency
 from eagleeye_tf.deployment import onnx
 from eagleeye_tf.deployment import saved_model
+from eagleeye_tf.deployment import stopwatch
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_onnx_keeps_what_layers_hold(tmp_path):
 def test_missing_extra_is_told(monkeypatch, written):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     folder, model, _ = written
-    with pytest.raises(errors.InputError, match=r"eagleeye_tf\[onnx\]"):
+    with pytest.raises(errors.InputError, match=r"'\.\[onnx\]'"):
         onnx.convert(model, folder / "other.onnx")
 
 
@@ -122,7 +122,7 @@ def test_latency_is_that_of_a_call(written, tmp_path):
     module = Slow()
     tf.saved_model.save(module, str(tmp_path / "slow"), module.serve)
     files = [folder / "saved_model", tmp_path / "slow"]
-    quick, slow = latency.measure(files, 1, (8, 8, 3))
+    quick, slow = stopwatch.measure(files, 1, (8, 8, 3))
     assert quick > 0
     assert slow > 3 * quick
 
@@ -132,7 +132,7 @@ def test_model_that_does_not_run_is_told(written):
     with pytest.raises(
         errors.ExportError, match="model.keras: this does not run"
     ):
-        latency.measure([folder / "model.keras"], 1, (8, 8, 4))
+        stopwatch.measure([folder / "model.keras"], 1, (8, 8, 4))
 
 
 _OWN_LAYER = """
@@ -152,7 +152,7 @@ def test_latency_of_layers_of_ones_own(tmp_path, monkeypatch):
     image = keras.Input((8, 8, 3))
     path = tmp_path / "model.keras"
     keras.Model(image, module.Doubled()(image)).save(path)
-    (found,) = latency.measure(
+    (found,) = stopwatch.measure(
         [path], 1, (8, 8, 3), modules=["my_doubling_layers"]
     )
     assert found > 0
@@ -163,7 +163,7 @@ def test_threads_are_those_asked_for():
         "import os, json; print(json.dumps(["
         "os.environ['TF_NUM_INTRAOP_THREADS'], os.environ['OMP_NUM_THREADS']]))"
     )
-    environment = latency.environment(3)
+    environment = stopwatch.environment(3)
     told = subprocess.check_output(
         [sys.executable, "-c", code], env=environment
     )

@@ -12,10 +12,10 @@ import time
 
 import numpy as np
 import pytest
-from test_cluster import Workers
-from test_cluster import free_ports
-from test_cluster import table
-from test_cluster import wait_until
+from test_machines import Workers
+from test_machines import free_ports
+from test_machines import table
+from test_machines import wait_until
 from test_programs import ROOT
 from test_programs import command
 from test_programs import run

@@ -16,8 +16,8 @@ from eagleeye_tf.data import sources
 from eagleeye_tf.data import splits
 from eagleeye_tf.deployment import exporting
 from eagleeye_tf.deployment import formats
-from eagleeye_tf.deployment import latency
 from eagleeye_tf.deployment import litert
+from eagleeye_tf.deployment import stopwatch
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import export
 from eagleeye_tf.stages import report
@@ -30,14 +30,14 @@ def digits():
 
 @pytest.fixture
 def timed(monkeypatch):
-    """Calls of `latency.measure`, which takes the number of the call."""
+    """Calls of `stopwatch.measure`, which takes the number of the call."""
     calls = []
 
     def measure(paths, threads, shape, modules):
         calls.append((paths, threads, shape, modules))
         return [float(len(calls))] * len(paths)
 
-    monkeypatch.setattr(latency, "measure", measure)
+    monkeypatch.setattr(stopwatch, "measure", measure)
     return calls
 
 
@@ -61,7 +61,7 @@ def test_networks_are_timed_side_by_side(set_flags, monkeypatch, tmp_path):
         seconds = {"full": 40.0, "pruned": 20.0}
         return [seconds[pathlib.Path(p).stem] / threads for p in paths]
 
-    monkeypatch.setattr(latency, "measure", measure)
+    monkeypatch.setattr(stopwatch, "measure", measure)
     source = sources.open_source("digits")
     job = types.SimpleNamespace(
         data=splits.split(source, (8, 8, 3), 64, 64), batch_size=32

@@ -1,6 +1,6 @@
 """How long one image takes, measured in a process of its own.
 
-    python -m eagleeye_tf.deployment.latency THREADS SHAPE MODULES FILE...
+    python -m eagleeye_tf.deployment.stopwatch THREADS SHAPE MODULES FILE...
 
 Files are measured in turns, so that they compare even where the machine's
 pace changes. TensorFlow's number of threads cannot be changed in a process that

@@ -7,9 +7,9 @@ import toys
 
 from eagleeye_tf import errors
 from eagleeye_tf.deployment import formats
-from eagleeye_tf.deployment import latency
 from eagleeye_tf.deployment import litert
 from eagleeye_tf.deployment import saved_model
+from eagleeye_tf.deployment import stopwatch
 
 layers = keras.layers
 
@@ -28,8 +28,8 @@ def test_networks_are_measured_as_in_inference(name, monkeypatch):
         answers.extend(np.asarray(network(images)) for network in served)
         return [1.0, 2.0]
 
-    monkeypatch.setattr(latency, "measure", measure)
-    times = latency.Stopwatch(name, num_threads=1)([model, model])
+    monkeypatch.setattr(stopwatch, "measure", measure)
+    times = stopwatch.Stopwatch(name, num_threads=1)([model, model])
     assert times == [1.0, 2.0]
     expected = toys.outputs(model, images)
     for answer in answers:
@@ -46,7 +46,7 @@ def test_networks_are_measured_as_in_inference(name, monkeypatch):
 )
 def test_what_cannot_be_measured(arguments, message):
     with pytest.raises(errors.InputError, match=message):
-        latency.Stopwatch(**arguments)
+        stopwatch.Stopwatch(**arguments)
 
 
 @pytest.mark.parametrize("name", ["litert", "saved_model"])
@@ -58,8 +58,8 @@ def test_threads_are_those_asked_for(name, monkeypatch):
         asked.append(num_threads)
         return [1.0]
 
-    monkeypatch.setattr(latency, "measure", measure)
-    latency.Stopwatch(name, num_threads=3)([model])
+    monkeypatch.setattr(stopwatch, "measure", measure)
+    stopwatch.Stopwatch(name, num_threads=3)([model])
     assert asked == [3]
 
 
@@ -71,8 +71,8 @@ def test_who_measures_opens_files_with_those_threads(monkeypatch, capsys):
         return lambda image: image
 
     monkeypatch.setattr(formats, "open_model", open_model)
-    monkeypatch.setattr(latency, "_SECONDS", 0.0)
-    latency.main("3", "[2, 2, 3]", "[]", "a", "b")
+    monkeypatch.setattr(stopwatch, "_SECONDS", 0.0)
+    stopwatch.main("3", "[2, 2, 3]", "[]", "a", "b")
     assert opened == [("a", 3), ("b", 3)]
     assert len(json.loads(capsys.readouterr().out)) == 2
 
@@ -97,7 +97,7 @@ def test_interpreters_have_so_many_threads(tmp_path, monkeypatch):
 
 def test_what_is_measured_is_what_is_described():
     told = [
-        latency.Stopwatch(**options).describe()
+        stopwatch.Stopwatch(**options).describe()
         for options in (
             {},
             {"format": "saved_model"},
