@@ -4,9 +4,9 @@
     python -m eagleeye_tf.explain --model=my_model.keras --sensitivity \\
         --dataset=folder --data_dir=my_images --workdir=runs/mine
 
-Appears in `--workdir`, with --sensitivity: `explain/sensitivity.jsonl`, from
-which a killed run goes on, `explain/result.json`, `explain/sensitivity.png` and
-`.svg`.
+Appears in `--workdir`, with --sensitivity: `explain/sensitivity_R.jsonl` of
+each ratio R, from which a killed run goes on, `explain/result.json`,
+`explain/sensitivity.png` and `.svg`.
 """
 
 from absl import flags

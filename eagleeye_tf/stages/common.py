@@ -213,7 +213,11 @@ class Job:
 
     def model_name(self):
         """What to call the model in a headline."""
-        return pathlib.Path(_MODEL.value).stem
+        path = pathlib.Path(_MODEL.value)
+        if path.stem != "model":
+            return path.stem
+        # What `train` writes: the folders around it say more.
+        return "/".join(path.with_suffix("").parts[-3:])
 
     def has_file(self):
         """Whether `--model` is a file rather than a name."""
@@ -282,7 +286,8 @@ def open_job(several_machines=None, leaves_results=True):
     if leaves_results or not zoo.is_file(_MODEL.value):
         _require(_WORKDIR)
         path = pathlib.Path(_WORKDIR.value)
-        paths.require_writable(path)
+        if leaves_results or _WEIGHTS.value:
+            paths.require_writable(path)
     import_custom_modules()
     distribution, leads = several_machines or (devices.distribution(), True)
     source = sources.open_source(_DATASET.value, _DATA_DIR.value)

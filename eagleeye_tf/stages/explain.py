@@ -96,12 +96,56 @@ def _sensitivity_ratios():
             ratio = text
         strategy_lib.check_ratio(ratio, "ratio in --sensitivity_ratios")
         ratios.append(ratio)
-    return ratios
+    return list(dict.fromkeys(ratios))
 
 
 def _show_sensitivity(job, graph, settings, ratios):
-    """Scores each group cut alone; goes on from the log of a killed run."""
+    """Scores each group cut alone; goes on from the logs of a killed run."""
     directory = job.workdir / "explain"
+    evaluator, pruner = _evaluator(job, graph, settings)
+    names = [group.name for group in pruner.graph.groups]
+    identity = {
+        "purpose": "sensitivity",
+        "model": batches_lib.model_fingerprint(pruner.graph.model),
+        **{name: settings.identity()[name] for name in _DECISIVE},
+        **job.split(),
+    }
+    bar = progress.bar(1 + len(names) * len(ratios), "Sensitivity", "cut")
+
+    def scores(ratio, strategies):
+        # A log for each ratio, so that others can be asked for later.
+        log = log_lib.SearchLog(
+            directory / f"sensitivity_{ratio}.jsonl",
+            {**identity, "ratio": ratio},
+        )
+        rungs = racing.full(len(strategies), evaluator)
+        proposals = _proposals(pruner, strategies)
+        with log:
+            found = racing.run(
+                proposals, evaluator, rungs, log, lambda _: bar.update()
+            )
+        by_index = {candidate.index: candidate.score for candidate in found}
+        return [by_index[proposal.index] for proposal in proposals]
+
+    with bar:
+        (full_score,) = scores(0.0, [0.0])
+        by_ratio = [scores(r, [{name: r} for name in names]) for r in ratios]
+    result = {
+        "names": names,
+        "ratios": ratios,
+        "scores": [list(row) for row in zip(*by_ratio, strict=True)],
+        "full_score": full_score,
+    }
+    files.write_json(directory / "result.json", result)
+    plots.sensitivity(directory / "sensitivity", **result)
+    console.say(
+        f"\n{explanation.sensitivity(**result)}\n\n"
+        f"Plot: {directory / 'sensitivity.png'}"
+    )
+
+
+def _evaluator(job, graph, settings):
+    """`(evaluator, pruner)` on the job's calibration and sub-validation set."""
     calibration = job.data.arrays(job.data.calibration)
     pruner = engine.make_pruner(graph.model, settings, calibration, graph)
     evaluator = evaluators.make(
@@ -112,15 +156,16 @@ def _show_sensitivity(job, graph, settings, ratios):
         batch_size=settings.batch_size,
         new_moments=settings.new_moments,
     )
+    return evaluator, pruner
+
+
+def _proposals(pruner, ratios):
+    """What strategies given as ratios come to, in their order."""
     groups = pruner.graph.groups
-    cuts = [(None, 0.0)] + [(g.name, r) for g in groups for r in ratios]
-    strategies = [
-        PruningStrategy.of(groups, {name: ratio} if name else 0.0)
-        for name, ratio in cuts
-    ]
+    strategies = [PruningStrategy.of(groups, wanted) for wanted in ratios]
     kept = np.array([pruner.kept(strategy) for strategy in strategies])
     costs = CostModel(pruner.graph).of(kept)
-    proposals = [
+    return [
         sampling.Proposal(
             index=index,
             strategy=strategy,
@@ -129,30 +174,3 @@ def _show_sensitivity(job, graph, settings, ratios):
         )
         for index, strategy in enumerate(strategies)
     ]
-    identity = {
-        "purpose": "sensitivity",
-        "model": batches_lib.model_fingerprint(pruner.graph.model),
-        "ratios": ratios,
-        **{name: settings.identity()[name] for name in _DECISIVE},
-        **job.split(),
-    }
-    log = log_lib.SearchLog(directory / "sensitivity.jsonl", identity)
-    bar = progress.bar(len(cuts), "Sensitivity", "cut")
-    with bar, log:
-        rungs = racing.full(len(cuts), evaluator)
-        found = racing.run(
-            proposals, evaluator, rungs, log, lambda _: bar.update()
-        )
-    scores = {cuts[c.index]: c.score for c in found}
-    result = {
-        "names": [group.name for group in groups],
-        "ratios": ratios,
-        "scores": [[scores[g.name, ratio] for ratio in ratios] for g in groups],
-        "full_score": scores[None, 0.0],
-    }
-    files.write_json(directory / "result.json", result)
-    plots.sensitivity(directory / "sensitivity", **result)
-    console.say(
-        f"\n{explanation.sensitivity(**result)}\n\n"
-        f"Plot: {directory / 'sensitivity.png'}"
-    )

@@ -1,6 +1,7 @@
 """What the programs refuse, and in which words."""
 
 import os
+import pathlib
 
 import keras
 import numpy as np
@@ -258,6 +259,25 @@ def test_cores_are_those_that_may_be_used():
 def test_default_budget(set_flags, given, macs):
     set_flags(**given)
     assert search.search_settings().target("macs") == macs
+
+
+@pytest.mark.parametrize(
+    "given, headline",
+    [
+        ("resnet20", "resnet20"),
+        ("networks/stranger.v2.keras", "stranger.v2"),
+        ("runs/mine/train/model.keras", "mine/train/model"),
+        ("model.keras", "model"),
+    ],
+)
+def test_headline(set_flags, tmp_path, monkeypatch, given, headline):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path(given).parent.mkdir(parents=True, exist_ok=True)
+    toys.chain(classes=10).save("any.keras")
+    if given.endswith(".keras"):
+        os.replace("any.keras", given)
+    set_flags(model=given)
+    assert common.open_job().model_name() == headline
 
 
 def test_images_come_at_the_models_size(set_flags, tmp_path):

@@ -45,6 +45,13 @@ def test_keras_file_leaves_nothing(set_flags, tmp_path, network, capsys):
     assert os.listdir(tmp_path) == ["model.keras"]
 
 
+def test_untrained_network_leaves_nothing(set_flags, tmp_path):
+    set_flags(model="resnet20")
+    with pytest.raises(errors.InputError, match="resnet20 is not trained in"):
+        evaluate.main()
+    assert os.listdir(tmp_path) == []
+
+
 def test_onnx_file(set_flags, tmp_path, network, capsys):
     pytest.importorskip("tf2onnx", reason="an extra")
     pytest.importorskip("onnxruntime", reason="an extra")

@@ -80,22 +80,22 @@ def test_sensitivity(set_flags, tmp_path, capsys):
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(True))
     # What it knows of other digits makes scores differ.
     model.fit(*digit_models.for_test(), epochs=8, verbose=0)
-    set_flags(
-        model=saved(tmp_path, model),
-        sensitivity=True,
-        sensitivity_ratios=["0.5", "0.75"],
-    )
+    flags = {"model": saved(tmp_path, model), "sensitivity": True}
+    set_flags(**flags, sensitivity_ratios=["0.5", "0.75"])
     explain.main()
     shown = capsys.readouterr().out
     assert "| cut alone | ratio 0.5 | ratio 0.75 |" in shown
     folder = tmp_path / "work" / "explain"
-    lines = (folder / "sensitivity.jsonl").read_text().splitlines()
-    assert len(lines) == 1 + 1 + 2 * 2  # header, whole network, cuts
+    logs = {
+        ratio: (folder / f"sensitivity_{ratio}.jsonl").read_text().splitlines()
+        for ratio in (0.0, 0.5, 0.75)
+    }
+    assert [len(lines) for lines in logs.values()] == [1 + 1, 1 + 2, 1 + 2]
     assert (folder / "sensitivity.png").stat().st_size > 10_000
     assert "conv1" in (folder / "sensitivity.svg").read_text()
     # Each score is that of its group and its ratio.
     scored = {}
-    for line in map(json.loads, lines[1:]):
+    for line in (json.loads(x) for lines in logs.values() for x in lines[1:]):
         score = line["correct"] / line["total"]
         scored[tuple(line["strategy"].values())] = score
     assert json.loads((folder / "result.json").read_text()) == {
@@ -113,7 +113,20 @@ def test_sensitivity(set_flags, tmp_path, capsys):
     # Again: nothing is scored twice.
     explain.main()
     assert capsys.readouterr().out == shown
-    assert (folder / "sensitivity.jsonl").read_text().splitlines() == lines
+    assert all(
+        (folder / f"sensitivity_{ratio}.jsonl").read_text().splitlines()
+        == lines
+        for ratio, lines in logs.items()
+    )
+    # Another ratio comes beside those that are known.
+    set_flags(**flags, sensitivity_ratios=["0.25", "0.5", "0.25"])
+    explain.main()
+    result = json.loads((folder / "result.json").read_text())
+    assert result["ratios"] == [0.25, 0.5]
+    assert [row[1] for row in result["scores"]] == [
+        scored[0.5, 0],
+        scored[0, 0.5],
+    ]
 
 
 def test_sensitivity_cuts_by_the_importance_asked_for(set_flags, tmp_path):
@@ -131,7 +144,7 @@ def test_sensitivity_cuts_by_the_importance_asked_for(set_flags, tmp_path):
     by_norm = importance.rank_channels(graph, "l1")
     assert any((a != b).any() for a, b in zip(expected, by_norm, strict=True))
     header, *lines = (
-        (tmp_path / "work" / "explain" / "sensitivity.jsonl")
+        (tmp_path / "work" / "explain" / "sensitivity_0.5.jsonl")
         .read_text()
         .splitlines()
     )
