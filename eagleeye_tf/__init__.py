@@ -29,7 +29,7 @@ _EXPORTS = {
     "adapt_batch_norm": "eagleeye_tf.candidates.adaptive_bn",
     "search": "eagleeye_tf.candidates.engine",
     "SearchSettings": "eagleeye_tf.candidates.settings",
-    "SearchResult": "eagleeye_tf.candidates.engine",
+    "SearchResult": "eagleeye_tf.candidates.result",
     "finetune": "eagleeye_tf.training.finetuning",
     "TrainingSettings": "eagleeye_tf.training.schedules",
     "export": "eagleeye_tf.deployment.exporting",

@@ -19,92 +19,12 @@ from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import plausibility
 from eagleeye_tf.candidates import racing
 from eagleeye_tf.candidates import rankings as rankings_lib
+from eagleeye_tf.candidates import result as result_lib
 from eagleeye_tf.candidates import sampling
 from eagleeye_tf.candidates import settings as settings_lib
 from eagleeye_tf.pruning import channel_graph
 from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.pruning.cost import CostModel
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchResult:
-    """What a search found.
-
-    Attributes:
-        candidates: all evaluated candidates: those who came farther in the
-            race first, then the better score, then fewer MACs.
-        drawn: strategies drawn until that many met the constraints.
-        full_cost: the `Cost` of the whole network.
-        pruner: the `Pruner` that builds candidates.
-        model_fingerprint: of the whole network.
-        torn: bytes of a last line of the log that was not whole, as a killed
-            search leaves it; what it told of was evaluated again.
-        calibration: the images that re-estimated BN statistics, an array.
-        settings: the `SearchSettings`.
-        has_batch_norm: False if there was nothing to adapt, so that scores
-            are vanilla ones.
-        latency_model: the `latency.LatencyModel` if there was a budget in
-            latency, else None.
-        measured: `{index: milliseconds}` of the candidates that were measured
-            after the search. Those that meet the budget come first in
-            `candidates`, those that miss it last among the finalists.
-        winners: the candidates that are known to meet all budgets, best
-            first: all finalists, or those that were measured and meet it.
-    """
-
-    candidates: tuple
-    drawn: int
-    full_cost: object
-    pruner: rebuild.Pruner
-    model_fingerprint: str
-    calibration: np.ndarray
-    settings: settings_lib.SearchSettings
-    has_batch_norm: bool
-    torn: int = 0
-    latency_model: object = None
-    measured: dict = dataclasses.field(default_factory=dict)
-    winners: tuple = ()
-
-    def __post_init__(self):
-        if not self.winners:
-            object.__setattr__(self, "winners", self.finalists)
-
-    def __repr__(self):
-        best = self.best
-        return (
-            f"<SearchResult: {len(self.candidates)} candidates, the best with "
-            f"a score of {best.known_score:.2%} and {best.macs:,} of "
-            f"{self.full_cost.macs:,} MACs>"
-        )
-
-    @property
-    def finalists(self):
-        """The candidates that have seen all images, best first."""
-        return tuple(c for c in self.candidates if c.finalist)
-
-    @property
-    def best(self):
-        """The best candidate."""
-        return self.candidates[0]
-
-    def build(self, candidate=None, adapt=True):
-        """The pruned `keras.Model` of a candidate, by default the best.
-
-        Args:
-            candidate: one of `candidates`.
-            adapt: whether BN statistics are re-estimated on the calibration
-                set, as they were when it was scored; else they are the
-                inherited ones.
-        """
-        model = self.pruner.prune((candidate or self.best).strategy)
-        if adapt and self.has_batch_norm:
-            adaptive_bn.adapt_batch_norm(
-                model,
-                self.calibration,
-                self.settings.batch_size,
-                new_moments=self.settings.new_moments,
-            )
-        return model
 
 
 def search(
@@ -160,27 +80,27 @@ def search(
     graph = _prunable(model)
     adaptive_bn.warn_of_hidden(model)
     fingerprint = batches_lib.model_fingerprint(model)
-    cost_model = CostModel(graph)
     calibration, sub_validation = _arrays(model, calibration, sub_validation)
+    cost_model = CostModel(graph)
     is_measured = latencies is not None and settings.has_latency_budget
     if is_measured:
         _require_same_network(fingerprint, latencies)
         cost_model = latencies.fit(settings)
     algorithm = make_algorithm(graph, settings, cost_model)
-    identity = {
-        "model": fingerprint,
-        "calibration_set": batches_lib.fingerprint(*calibration),
-        "sub_validation_set": batches_lib.fingerprint(*sub_validation),
-        **settings.identity(),
-        "latency_model": cost_model.fingerprint if is_measured else None,
-    }
-    pruner = make_pruner(model, settings, calibration, graph)
     rankings = rankings_lib.Rankings(
-        pruner, settings.importance, log_path, identity
+        make_pruner(model, settings, calibration, graph),
+        settings.importance,
+        log_path,
+        {
+            "model": fingerprint,
+            "calibration_set": batches_lib.fingerprint(*calibration),
+            "sub_validation_set": batches_lib.fingerprint(*sub_validation),
+            **settings.identity(),
+            "latency_model": cost_model.fingerprint if is_measured else None,
+        },
     )
-    pruner = rankings.pruner
     evaluator = evaluators.make(
-        pruner,
+        rankings.pruner,
         calibration,
         sub_validation,
         distribution,
@@ -190,13 +110,7 @@ def search(
     )
     if cluster is None:
         plausibility.check(evaluator, *sub_validation, settings.batch_size)
-    rungs = _rungs(settings, evaluator)
-    if len(rungs) > 1 and (calibration[1] < 0).all():
-        raise errors.InputError(
-            "A race needs labels of the calibration images: give (images, "
-            'labels), or SearchSettings(evaluation="full"). Received: images '
-            "alone."
-        )
+    rungs = _rungs(settings, evaluator, calibration[1])
     evaluations = sum(rung.candidates for rung in rungs)
     with (
         _open_log(log_path, rankings.identity) as log,
@@ -206,20 +120,11 @@ def search(
         race = racing.Race(evaluator, rungs, log, on_candidate)
         _enter_all(race, algorithm, settings.num_candidates)
         candidates = race.finish()
-    candidates.sort(
-        key=lambda c: (
-            -c.total,
-            -c.calibration_total,
-            -c.known_score,
-            c.macs,
-            c.index,
-        )
-    )
-    result = SearchResult(
-        candidates=tuple(candidates),
+    result = result_lib.SearchResult(
+        candidates=tuple(sorted(candidates, key=result_lib.by_merit)),
         drawn=algorithm.drawn,
         full_cost=cost_model.full(),
-        pruner=pruner,
+        pruner=rankings.pruner,
         model_fingerprint=fingerprint,
         calibration=calibration[0],
         settings=settings,
@@ -384,11 +289,19 @@ def make_algorithm(graph, settings, cost_model=None):
     return make(graph.groups, cost_model, constraints, settings)
 
 
-def _rungs(settings, evaluator):
+def _rungs(settings, evaluator, calibration_labels):
+    """The rungs of a race, or the only one of a full evaluation."""
     count = settings.num_candidates
     if settings.evaluation == "full":
         return racing.full(count, evaluator)
-    return racing.race(count, evaluator, settings.batch_size)
+    rungs = racing.race(count, evaluator, settings.batch_size)
+    if len(rungs) > 1 and (calibration_labels < 0).all():
+        raise errors.InputError(
+            "A race needs labels of the calibration images: give (images, "
+            'labels), or SearchSettings(evaluation="full"). Received: images '
+            "alone."
+        )
+    return rungs
 
 
 def _open_log(path, identity):

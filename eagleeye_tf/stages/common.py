@@ -1,7 +1,6 @@
 """What all programs share: common flags, and what they stand for."""
 
 import dataclasses
-import importlib
 import pathlib
 
 import keras
@@ -19,9 +18,11 @@ from eagleeye_tf.models import zoo
 from eagleeye_tf.stages import about
 from eagleeye_tf.stages import devices
 from eagleeye_tf.stages import interface
+from eagleeye_tf.stages import modules
 from eagleeye_tf.stages import paths
 
 flags.adopt_module_key_flags(devices)
+flags.adopt_module_key_flags(modules)
 
 
 _MODEL = flags.DEFINE(
@@ -65,11 +66,6 @@ _IMAGE_SIZE = flags.DEFINE_integer(
     "take any; by default the data set's own, or 224. (explain and verify look "
     "at folders and digits alone; without them 32 for networks of that size.)",
     lower_bound=1,
-)
-CUSTOM_MODULES = flags.DEFINE_list(
-    "custom_modules",
-    [],
-    "Python modules to import first: layers and layer rules of your own.",
 )
 _WORKDIR = flags.DEFINE(
     paths.Parser(),
@@ -288,7 +284,7 @@ def open_job(several_machines=None, leaves_results=True):
         path = pathlib.Path(_WORKDIR.value)
         if leaves_results or _WEIGHTS.value:
             paths.require_writable(path)
-    import_custom_modules()
+    modules.import_custom()
     distribution, leads = several_machines or (devices.distribution(), True)
     source = sources.open_source(_DATASET.value, _DATA_DIR.value)
     data = splits.split(
@@ -336,7 +332,7 @@ def model_alone():
         InputError: if there is no such model.
     """
     _require(_MODEL)
-    import_custom_modules()
+    modules.import_custom()
     name, size = _MODEL.value, _IMAGE_SIZE.value
     if zoo.is_file(name):
         return zoo.load_file(name, (size, size, 3) if size else None)
@@ -348,32 +344,6 @@ def model_alone():
         source = sources.open_source(_DATASET.value, _DATA_DIR.value)
         shape, classes = _image_shape(source), len(source.class_names)
     return zoo.build(name, shape, classes, _WIDTH.value, _WEIGHTS.value)
-
-
-def import_custom_modules():
-    """Imports the modules of `--custom_modules`.
-
-    Raises:
-        InputError: if one cannot be imported.
-    """
-    for name in CUSTOM_MODULES.value:
-        user_module(CUSTOM_MODULES, name)
-
-
-def user_module(flag, name):
-    """Imports the user's module `name`, which `flag` asks for.
-
-    Raises:
-        InputError: if it cannot be imported.
-    """
-    try:
-        return importlib.import_module(name)
-    except Exception as error:  # A user's code can fail in any way.
-        raise errors.InputError(
-            f"--{flag.name}: Python cannot import {name!r} "
-            f"({type(error).__name__}: {error}). Give the name of a module on "
-            "the path or in the present folder, without .py."
-        ) from error
 
 
 def _image_shape(source):

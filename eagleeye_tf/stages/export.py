@@ -17,6 +17,7 @@ from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import evaluate
 from eagleeye_tf.stages import finetune
+from eagleeye_tf.stages import modules
 
 _THREADS = (1, 2)
 # Eight bits cost most networks less than a point; a fall of so much (a share
@@ -149,7 +150,7 @@ def _measured(job, networks):
                     [r["path"] for r in alike],
                     threads,
                     job.data.image_shape,
-                    modules=common.CUSTOM_MODULES.value,
+                    modules=modules.CUSTOM_MODULES.value,
                 )
                 for record, time in zip(alike, times, strict=True):
                     record["latency_ms"].append(time)

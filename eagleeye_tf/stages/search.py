@@ -24,6 +24,7 @@ from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import latency
 from eagleeye_tf.stages import machines
+from eagleeye_tf.stages import modules
 from eagleeye_tf.stages import processes
 from eagleeye_tf.stages import summaries
 
@@ -192,7 +193,7 @@ def _importance():
     module, colon, name = _IMPORTANCE.value.partition(":")
     if not colon:
         return module
-    function = getattr(common.user_module(_IMPORTANCE, module), name, None)
+    function = getattr(modules.load(_IMPORTANCE, module), name, None)
     if function is None:
         raise errors.InputError(
             f"--importance: {module!r} has no {name!r}. Received: "
