@@ -10,12 +10,11 @@ on, `about.json` and the files of its folder that end in `.json` and `.jsonl`.
 
 from absl import flags
 
-from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import recipes  # noqa: F401
 from eagleeye_tf.stages import report
 
-flags.adopt_module_key_flags(common)
+flags.declare_key_flag("workdir")
 
 if __name__ == "__main__":
     console.run(report.main)

@@ -9,14 +9,27 @@ first layer that differs, if one is wrong. Nothing is written.
 
 from absl import flags
 
-from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
+from eagleeye_tf.stages import modules
 from eagleeye_tf.stages import recipes  # noqa: F401
-from eagleeye_tf.stages import search
 from eagleeye_tf.stages import verify
 
-for _module in (common, search, verify):
-    flags.adopt_module_key_flags(_module)
+flags.adopt_module_key_flags(modules)
+flags.adopt_module_key_flags(verify)
+for _name in (
+    "data_dir",
+    "dataset",
+    "image_size",
+    "importance",
+    "max_ratio",
+    "min_ratio",
+    "model",
+    "round_to",
+    "seed",
+    "weights",
+    "width",
+):
+    flags.declare_key_flag(_name)
 
 if __name__ == "__main__":
     console.run(verify.main)

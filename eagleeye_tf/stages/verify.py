@@ -32,23 +32,7 @@ def main():
     pruner = rebuild.Pruner(
         model, settings.importance, settings.round_to, graph
     )
-    generator = np.random.default_rng(settings.seed)
-    rows, failures = [], []
-    bar = progress.bar(_NUM_STRATEGIES.value, "Verify", "strategy")
-    with bar:
-        for number in range(1, 1 + _NUM_STRATEGIES.value):
-            ratios = {
-                group.name: generator.uniform(
-                    settings.min_ratio, settings.max_ratio
-                )
-                for group in graph.groups
-            }
-            found = verification.verify_pruner(
-                pruner, ratios, seed=settings.seed + number
-            )
-            rows.append(_row(number, pruner, ratios, found))
-            failures += [found] * (not found.passed)
-            bar.update()
+    found = _verify(pruner, settings)
     header = (
         "strategy",
         "channels kept",
@@ -57,10 +41,12 @@ def main():
         "cost formula",
         "first layer that differs",
     )
+    rows = (_row(number, pruner, *pair) for number, pair in enumerate(found, 1))
     console.say(tables.table(header, rows))
+    failures = [check for _, check in found if not check.passed]
     if failures:
         raise errors.VerificationError(
-            f"{len(failures)} of {len(rows)} pruned networks do not compute "
+            f"{len(failures)} of {len(found)} pruned networks do not compute "
             f"what {model.name!r} computes without the same channels, first "
             f"seen at {failures[0].first_difference or 'their cost'}. Give "
             "that layer a rule (eagleeye_tf.register_rule), and report it if "
@@ -70,6 +56,25 @@ def main():
         "Every pruned network computes what the whole one computes when the "
         "removed channels are ignored."
     )
+
+
+def _verify(pruner, settings):
+    """Checks random strategies: list of (ratios, what came of them)."""
+    generator = np.random.default_rng(settings.seed)
+    found = []
+    with progress.bar(_NUM_STRATEGIES.value, "Verify", "strategy") as bar:
+        for number in range(1, 1 + _NUM_STRATEGIES.value):
+            low, high = settings.min_ratio, settings.max_ratio
+            ratios = {
+                group.name: generator.uniform(low, high)
+                for group in pruner.graph.groups
+            }
+            check = verification.verify_pruner(
+                pruner, ratios, seed=settings.seed + number
+            )
+            found.append((ratios, check))
+            bar.update()
+    return found
 
 
 def _row(number, pruner, ratios, found):
