@@ -134,8 +134,9 @@ def in_words(evaluated, drawn, has_batch_norm):
         has_batch_norm: whether there was anything to adapt.
     """
     finalists = [c for c in evaluated if c.finalist]
-    scores = [c.score for c in finalists]
-    vanilla = [c.vanilla_score for c in finalists]
+    scores = {"vanilla": [c.vanilla_score for c in finalists]}
+    if has_batch_norm:  # Else the two are the same.
+        scores = {"adaptive-BN": [c.score for c in finalists], **scores}
     text = f"{len(evaluated)} candidates out of {drawn:,} strategies drawn"
     if len(finalists) < len(evaluated):
         least = min(c.seen for c in evaluated)
@@ -145,12 +146,12 @@ def in_words(evaluated, drawn, has_batch_norm):
             f"the first had {statistics.fmean(first):.2%} of its "
             f"{sum(least):,} images right, the best of them {max(first):.2%}"
         )
-    kind = "adaptive-BN" if has_batch_norm else "vanilla"
+    shown = "; ".join(
+        f"{kind} score mean {statistics.fmean(s):.2%}, best {max(s):.2%}"
+        for kind, s in scores.items()
+    )
     return (
-        f"{text}. On {finalists[0].total:,} sub-validation images: {kind} "
-        f"score mean {statistics.fmean(scores):.2%}, best {max(scores):.2%}; "
-        f"vanilla score mean {statistics.fmean(vanilla):.2%}, best "
-        f"{max(vanilla):.2%}. "
+        f"{text}. On {finalists[0].total:,} sub-validation images: {shown}. "
         f"{statistics.fmean(c.seconds for c in evaluated):.2f} s per candidate."
     )
 

@@ -100,8 +100,10 @@ def test_summary():
     )
     text = tables.search_summary(result)
     assert "2 candidates out of 1,234 strategies drawn" in text
-    assert "score mean 62.75%, best 75.00%;" in text
+    assert "adaptive-BN score mean 62.75%, best 75.00%;" in text
     assert "vanilla score mean 20.00%, best 30.00%." in text
     assert "BatchNormalization" not in text
     result.has_batch_norm = False
-    assert "all scores are vanilla" in tables.search_summary(result)
+    text = tables.search_summary(result)
+    assert "all scores are vanilla" in text
+    assert text.count("score mean") == 1 and "adaptive" not in text
