@@ -39,14 +39,14 @@ def command(program, *arguments):
     return [sys.executable, "-m", program, *arguments]
 
 
-def run(program, *arguments, room=resource.RLIM_INFINITY):
+def run(program, *arguments, room=resource.RLIM_INFINITY, seconds=600):
     """Runs a program that can write files of at most `room` bytes."""
     return subprocess.run(
         command(program, *arguments),
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=seconds,
         preexec_fn=lambda: resource.setrlimit(
             resource.RLIMIT_FSIZE, (room, room)
         ),
