@@ -375,5 +375,7 @@ class _Records:
         self._saved = time.monotonic()
 
     def _read(self):
+        if not self._log.exists():  # Killed in the first epoch, or removed.
+            return []
         lines = self._log.read_text().splitlines()
         return [Epoch(**json.loads(line)) for line in lines]

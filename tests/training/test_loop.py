@@ -196,13 +196,23 @@ def test_replicas_give_the_same_weights(tmp_path, two_replicas):
     np.testing.assert_allclose(model.get_weights()[0], kernel, rtol=1e-4)
 
 
-@pytest.mark.parametrize("seconds, goes_on", [(0, (2, 1)), (60, (2, 0))])
-def test_killed_and_continued_equals_uninterrupted(tmp_path, seconds, goes_on):
+@pytest.mark.parametrize(
+    "seconds, killed, goes_on",
+    [
+        (0, (2, 1), (2, 1)),
+        (60, (2, 1), (2, 0)),
+        (0, (0, 2), (0, 2)),  # no epoch is logged yet
+        (60, (0, 2), (0, 0)),
+    ],
+)
+def test_killed_and_continued_equals_uninterrupted(
+    tmp_path, seconds, killed, goes_on
+):
     whole = linear()
     expected = fit(whole, tmp_path / "whole", epochs=4)
 
     def die(epoch, step, loss):
-        if (epoch, step) == (2, 1):
+        if (epoch, step) == killed:
             raise KeyboardInterrupt
 
     options = {"epochs": 4, "checkpoint_seconds": seconds}
