@@ -8,6 +8,7 @@ import shutil
 import socket
 
 from eagleeye_tf import errors
+from eagleeye_tf import locks
 
 
 def check_path(path):
@@ -91,29 +92,42 @@ def copy(source, path):
         shutil.copyfile(source, temporary)
 
 
-def claim(directory, settings):
+def claim(directory, settings, is_locked=False):
     """Ties a folder to the settings that its files were made with.
 
     Args:
         directory: made if it does not exist. One that holds settings and
-            nothing that came of them is taken over.
+            nothing that came of them is taken over, unless somebody is at it.
         settings: dict of plain values.
+        is_locked: whether the caller holds the lock of the folder.
 
     Raises:
-        InputError: if the folder was made with other settings.
+        InputError: if the folder was made with other settings, or is being
+            used with them.
     """
     path = pathlib.Path(directory) / "settings.json"
     settings = json.loads(json.dumps(settings))
     known = read_json(path)
-    if known is None or _came_to_nothing(path.parent):
+    if known is None:
         write_json(path, settings)
         known = read_json(path)  # Perhaps another process was first.
+    if known != settings and _came_to_nothing(path.parent):
+        lock = contextlib.nullcontext()
+        if not is_locked:
+            lock = locks.of_folder(directory, "training")
+        with lock:
+            write_json(path, settings)
+        known = settings
     require_same(directory, known, settings, {*known, *settings})
 
 
 def _came_to_nothing(directory):
     """Whether nothing was made in a folder that was claimed."""
-    return {p.name for p in directory.iterdir()} <= {"settings.json", "lock"}
+    return all(
+        # Somebody who was killed may leave what was not whole yet.
+        path.name in ("settings.json", "lock") or path.stem.endswith(".tmp")
+        for path in directory.iterdir()
+    )
 
 
 def require_same(directory, known, settings, keys):

@@ -4,6 +4,7 @@ import toys
 
 from eagleeye_tf import errors
 from eagleeye_tf import files
+from eagleeye_tf import locks
 
 
 def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path):
@@ -72,6 +73,27 @@ def test_folder_is_tied_to_its_settings(tmp_path):
 def test_a_claim_of_which_nothing_came_is_taken_over(tmp_path):
     files.claim(tmp_path, {"epochs": 3})
     (tmp_path / "lock").touch()
+    files.claim(tmp_path, {"epochs": 4})
+    assert files.read_json(tmp_path / "settings.json") == {"epochs": 4}
+
+
+def test_a_claim_is_not_taken_over_from_somebody_at_work(tmp_path):
+    files.claim(tmp_path, {"epochs": 3})
+    with locks.of_folder(tmp_path, "training"):
+        files.claim(tmp_path, {"epochs": 3})
+        with pytest.raises(errors.InputError, match="Another training"):
+            files.claim(tmp_path, {"epochs": 4})
+        assert files.read_json(tmp_path / "settings.json") == {"epochs": 3}
+        files.claim(tmp_path, {"epochs": 5}, is_locked=True)
+    assert files.read_json(tmp_path / "settings.json") == {"epochs": 5}
+
+
+def test_what_a_killed_process_did_not_finish_is_nothing(tmp_path):
+    files.claim(tmp_path, {"epochs": 3})
+    with files.replacing(tmp_path / "epochs.jsonl") as temporary:
+        temporary.touch()
+        left = temporary.name
+    (tmp_path / "epochs.jsonl").rename(tmp_path / left)
     files.claim(tmp_path, {"epochs": 4})
     assert files.read_json(tmp_path / "settings.json") == {"epochs": 4}
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import operator
+import pathlib
 import warnings
 
 import numpy as np
@@ -85,6 +86,9 @@ def search(
     is_measured = latencies is not None and settings.has_latency_budget
     if is_measured:
         _require_same_network(fingerprint, latencies)
+        if log_path is not None:
+            path = pathlib.Path(log_path).with_suffix(".latency.jsonl")
+            latencies.remember_in(path)
         cost_model = latencies.fit(settings)
     algorithm = make_algorithm(graph, settings, cost_model)
     rankings = rankings_lib.Rankings(

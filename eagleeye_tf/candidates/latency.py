@@ -142,7 +142,7 @@ class Latencies:
             `describe` that tells how, as a dict of plain values. See
             `deployment.stopwatch.Stopwatch`.
         log_path: file to log measurements to, and to take them from; None
-            for none.
+            for none, or for one beside the log of the search, if that has one.
         on_measurement: function of (measurements done, in all), or None.
 
     Attributes:
@@ -161,6 +161,15 @@ class Latencies:
         self.model_fingerprint = batches_lib.model_fingerprint(model)
         self._fitted = {}
         self._memory = _Memory()
+
+    def remember_in(self, path):
+        """Logs to a file from now on, unless a log was given or is too late.
+
+        Predictions are part of what a search's log belongs to: who goes on
+        with one needs the measurements of before.
+        """
+        if self._log_path is None and not self._memory.records:
+            self._log_path = path
 
     def fit(self, settings):
         """Measures networks all over the range of ratios and near the budget.

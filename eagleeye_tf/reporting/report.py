@@ -35,7 +35,7 @@ def build(records, figures):
     Args:
         records: `{name in RECORDS: contents of its file}`, "about" and
             whatever else there is; "training": `{"settings": dict, "epochs":
-            list of those of `loop.Epoch`}`; "correlation": what
+            list of those of `records.Epoch`}`; "correlation": what
             `study.to_json` gave.
         figures: `{name of a function of `plots`: path of an SVG file}`.
 

@@ -229,13 +229,14 @@ def _finetune_one(job, pruner, candidate, rank, settings):
     directory = _directory(job, candidate.index)
     _claim(directory, job, pruner, candidate, settings)
     known = files.read_json(directory / "result.json")
-    if known is not None:
-        console.say(f"Fine-tuned before: {directory / 'model.keras'}")
+    path = directory / "model.keras"
+    if known is not None and path.exists():
+        console.say(f"Fine-tuned before: {path}")
         return {**known, "rank": rank}
     model, epochs = tune(
         job, pruner, candidate, directory, settings, f"Fine-tuning {rank}"
     )
-    job.save_model(model, directory / "model.keras")
+    job.save_model(model, path)
     last = epochs[-1]
     result = {
         "rank": rank,
@@ -260,7 +261,7 @@ def _finetune_one(job, pruner, candidate, rank, settings):
 
 
 def _recalibrate(model, job, last):
-    """Adapts BN statistics where that helps; returns the last `loop.Epoch`."""
+    """Adapts BN statistics where that helps; returns the last epoch."""
     before = model.get_weights()
     images, _ = job.data.arrays(job.data.calibration)
     adaptive_bn.adapt_batch_norm(
@@ -290,7 +291,7 @@ def tune(job, pruner, candidate, directory, settings, description):
         description: for the progress bar.
 
     Returns:
-        (the fine-tuned `keras.Model`, list of `loop.Epoch`).
+        (the fine-tuned `keras.Model`, list of `records.Epoch`).
 
     Raises:
         InputError: see `loop.fit`; also if `directory` belongs to something

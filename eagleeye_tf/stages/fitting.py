@@ -77,7 +77,7 @@ def fit(model, job, settings, directory, description, teacher=None):
     validation is that of the model as it is then. For `teacher` see `loop.fit`.
 
     Returns:
-        List of `loop.Epoch`.
+        List of `records.Epoch`.
 
     Raises:
         InputError: see `loop.fit`; also for an unreadable image.

@@ -93,6 +93,7 @@ def finetune(
                 "examples": source.fingerprint,
                 "teacher": teacher and batches_lib.model_fingerprint(teacher),
             },
+            is_locked=True,
         )
         on_step = None
         if verbose:
@@ -109,6 +110,8 @@ def finetune(
             on_step,
             teacher,
             before_writing=before_writing,
+            # Whoever calls again may bring the weights that are left.
+            keep_start=True,
         )
         if distribution.num_replicas_in_sync == 1:
             return epochs

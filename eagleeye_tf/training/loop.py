@@ -1,40 +1,18 @@
 """The training loop, on one or several replicas, resumable anywhere."""
 
 import dataclasses
-import json
 import math
-import pathlib
-import time
 
 import keras
 import tensorflow as tf
 
 from eagleeye_tf import errors
-from eagleeye_tf import files
 from eagleeye_tf import outputs as outputs_lib
 from eagleeye_tf import replicas
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.training import quick_batch_norm
+from eagleeye_tf.training import records as records_lib
 from eagleeye_tf.training import schedules
-
-
-@dataclasses.dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to.
-
-    Attributes:
-        epoch: its number, from 1.
-        loss: mean training loss.
-        learning_rate: at its end.
-        correct: correct answers on the validation examples.
-        total: number of validation examples.
-    """
-
-    epoch: int
-    loss: float
-    learning_rate: float
-    correct: int
-    total: int
 
 
 def fit(
@@ -50,6 +28,7 @@ def fit(
     checkpoint_seconds=60,
     leads=True,
     before_writing=None,
+    keep_start=False,
 ):
     """Trains a model, or goes on where an earlier call was killed.
 
@@ -72,13 +51,15 @@ def fit(
             which only read what that one writes to `directory`.
         before_writing: called without arguments before anything is written
             there, to raise an error if that must not be; None for nothing.
+        keep_start: whether the first checkpoint is made before the first
+            step, for callers that cannot bring the same weights again.
 
     Returns:
         List of `Epoch`, one for each.
 
     Raises:
-        InputError: if there is not one full batch, nothing is trainable, or
-            the teacher does not fit.
+        InputError: if there is not one full batch, nothing is trainable, the
+            teacher does not fit, or the checkpoint is damaged.
         DivergenceError: if the loss is no longer finite.
     """
     if steps_per_epoch < 1:
@@ -101,7 +82,11 @@ def fit(
         model, optimizer, objective, settings, distribution, spec
     )
     seconds = checkpoint_seconds if leads else None
-    records = _Records(directory, model, optimizer, seconds, before_writing)
+    records = records_lib.Records(
+        directory, model, optimizer, seconds, before_writing
+    )
+    if keep_start:
+        records.keep_start()
     _require_same_place(records, distribution)
     for epoch in range(len(records.epochs), settings.epochs):
         batches = training_batches(epoch, records.step)
@@ -118,7 +103,8 @@ def fit(
                 on_step(epoch, records.step, loss)
             records.add_step(loss)
         rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-        records.add(Epoch(epoch + 1, records.mean_loss, rate, *validate()))
+        loss = records.mean_loss
+        records.add(records_lib.Epoch(epoch + 1, loss, rate, *validate()))
     return records.epochs
 
 
@@ -292,90 +278,3 @@ def _train_step(model, optimizer, objective, settings, distribution, spec):
         )
 
     return step
-
-
-class _Records:
-    """Checkpoints and the log of epochs, which agree after any kill.
-
-    Attributes:
-        epochs: list of `Epoch`, those that are over.
-        step: steps done of the present one.
-    """
-
-    def __init__(self, directory, model, optimizer, seconds, before_writing):
-        self._before_writing = before_writing or (lambda: None)
-        directory = pathlib.Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        self._log = directory / "epochs.jsonl"
-        self._seconds = seconds  # None for who only reads.
-        self._place = {  # Where the run is, as part of the checkpoint.
-            "epochs": tf.Variable(0, dtype=tf.int64, trainable=False),
-            "step": tf.Variable(0, dtype=tf.int64, trainable=False),
-            "loss": tf.Variable(0, dtype=tf.float64, trainable=False),
-        }
-        # Keras does not track the states of random generators (Dropout).
-        weights = {id(weight) for weight in model.weights}
-        states = [v.value for v in model.variables if id(v) not in weights]
-        checkpoint = tf.train.Checkpoint(
-            model=model,
-            optimizer=optimizer,
-            random_states=states,
-            **self._place,
-        )
-        self._manager = tf.train.CheckpointManager(
-            checkpoint, str(directory / "checkpoints"), max_to_keep=1
-        )
-        self.epochs = []
-        if self._manager.latest_checkpoint:
-            self._manager.restore_or_initialize()
-            done = int(self._place["epochs"].numpy())
-            self.epochs = self._read()[:done]
-            if len(self.epochs) < done:
-                raise errors.InputError(
-                    f"{self._log} tells of {len(self.epochs)} epochs, the "
-                    f"checkpoint beside it of {done}: restore the file, or "
-                    "remove the folder to start again."
-                )
-        self.step = int(self._place["step"].numpy())
-        self._loss = float(self._place["loss"].numpy())
-        self._saved = time.monotonic()
-
-    @property
-    def mean_loss(self):
-        """Of the present epoch so far."""
-        return self._loss / max(self.step, 1)
-
-    def add_step(self, loss):
-        """Counts a step; now and then a checkpoint remembers it."""
-        self.step += 1
-        self._loss += loss
-        if self._seconds is None:
-            return
-        if time.monotonic() - self._saved >= self._seconds:
-            self._save()
-
-    def add(self, epoch):
-        """Logs an epoch, then checkpoints it: only then does it count."""
-        self.epochs.append(epoch)
-        self.step, self._loss = 0, 0.0
-        if self._seconds is None:
-            return
-        self._before_writing()
-        lines = (json.dumps(dataclasses.asdict(e)) for e in self.epochs)
-        with files.replacing(self._log) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in lines))
-        self._save()
-
-    def _save(self):
-        self._before_writing()
-        self._place["epochs"].assign(len(self.epochs))
-        self._place["step"].assign(self.step)
-        self._place["loss"].assign(self._loss)
-        self._manager.save()
-        self._saved = time.monotonic()
-
-    def _read(self):
-        if not self._log.exists():  # Killed in the first epoch, or removed.
-            return []
-        lines = self._log.read_text().splitlines()
-        return [Epoch(**json.loads(line)) for line in lines]

@@ -120,6 +120,31 @@ def test_no_measurement_is_made_twice(network, tmp_path):
         latency.Latencies(network, again, path).fit(SETTINGS)
 
 
+def test_a_search_keeps_its_measurements_beside_its_log(
+    network, examples, tmp_path
+):
+    """What is predicted belongs to the search that goes on."""
+    tables, measured = [], []
+    for _ in range(2):
+        # Another time the machine would be a little slower or faster.
+        machine = Machine(len(layer_macs(network)), noise=0.02)
+        machine.generator = np.random.default_rng(len(tables))
+        result = ee.search(
+            network,
+            examples,
+            examples,
+            dataclasses.replace(SETTINGS, batch_size=32),
+            tmp_path / "search.jsonl",
+            latencies=ee.Latencies(network, machine),
+            verbose=False,
+        )
+        tables.append([(c.index, c.score) for c in result.candidates])
+        measured.append(machine.measured)
+    assert tables[0] == tables[1]
+    assert measured[0] > 0 and measured[1] == 0
+    assert (tmp_path / "search.latency.jsonl").exists()
+
+
 @pytest.fixture(scope="module")
 def examples(network):
     images = toys.images(network, count=64)

@@ -15,7 +15,7 @@ from eagleeye_tf.stages import common
 from eagleeye_tf.stages import correlate
 from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import report
-from eagleeye_tf.training import loop
+from eagleeye_tf.training import records
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def tuned_at_once(monkeypatch):
     def tune(job, pruner, candidate, directory, *_):
         tuned.append(candidate.index)
         directory.mkdir(parents=True)
-        return None, [loop.Epoch(1, 1.0, 0.1, 30, 64)]
+        return None, [records.Epoch(1, 1.0, 0.1, 30, 64)]
 
     monkeypatch.setattr(finetune, "tune", tune)
     monkeypatch.setattr(common.Job, "test", lambda *_: (100 + len(tuned), 359))

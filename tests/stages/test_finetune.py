@@ -14,7 +14,7 @@ from eagleeye_tf.stages import common
 from eagleeye_tf.stages import correlate
 from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import search
-from eagleeye_tf.training import loop
+from eagleeye_tf.training import records
 
 
 @pytest.mark.parametrize("from_scratch", [False, True])
@@ -122,6 +122,12 @@ def test_what_was_searched_is_what_is_fine_tuned(set_flags, tmp_path):
     )
     l1 = np.argsort(-np.abs(kernel).sum((0, 1, 2)))
     assert sorted(first[: kept[0]]) != sorted(l1[: kept[0]])
+    # A file that was removed is made again of the checkpoint.
+    finetune.best_path(job, result).unlink()
+    assert finetune.finetune(job) == result
+    again = keras.models.load_model(finetune.best_path(job, result))
+    for a, b in zip(again.weights, tuned.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("helps", [True, False])
@@ -138,7 +144,7 @@ def test_recalibrated_only_where_it_helps(set_flags, helps):
     toys.scramble(model)
     tuned = rebuild.Pruner(model).prune(0.5)
     before = [np.array(weight) for weight in tuned.get_weights()]
-    last = loop.Epoch(1, 0.5, 0.1, correct=0 if helps else 64, total=64)
+    last = records.Epoch(1, 0.5, 0.1, correct=0 if helps else 64, total=64)
     found = finetune._recalibrate(tuned, job, last)
     expected = rebuild.Pruner(model).prune(0.5)
     images, _ = job.data.arrays(job.data.calibration)

@@ -17,6 +17,7 @@ from test_loop import linear
 
 import eagleeye_tf as ee
 from eagleeye_tf import locks
+from eagleeye_tf import progress
 from eagleeye_tf.training import finetuning
 
 SETTINGS = ee.TrainingSettings(
@@ -250,6 +251,32 @@ def test_a_folder_belongs_to_one_network_and_its_settings(tmp_path):
     with locks.of_folder(tmp_path, "fine-tuning"):
         with pytest.raises(ee.InputError, match="Another fine-tuning"):
             finetune(linear())
+
+
+def test_interrupted_in_a_notebook_and_called_again(tmp_path, monkeypatch):
+    """The model object is no longer what it was when it began."""
+    settings = dataclasses.replace(SETTINGS, epochs=2)
+    examples = FEATURES, LABELS
+    whole = linear()
+    ee.finetune(whole, examples, settings)
+    model = linear()
+
+    def interrupt(bar, steps):
+        def on_step(epoch, step, loss):
+            if step == 2:
+                raise KeyboardInterrupt
+
+        return on_step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "by_step", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ee.finetune(model, examples, settings, directory=tmp_path)
+    assert (model.get_weights()[0] != linear().get_weights()[0]).any()
+    ee.finetune(model, examples, settings, directory=tmp_path)
+    np.testing.assert_array_equal(
+        model.get_weights()[0], whole.get_weights()[0]
+    )
 
 
 def test_validation_may_not_be_empty():

@@ -368,3 +368,15 @@ def test_convolutional_network_learns_digits(tmp_path):
         model, lambda epoch, first: train, 16, settings, tmp_path, validate
     )
     assert epochs[-1].correct / epochs[-1].total > 0.7
+
+
+@pytest.mark.parametrize("damage", ["state", "data"])
+def test_damaged_checkpoint_is_told(tmp_path, damage):
+    fit(linear(), tmp_path)
+    folder = tmp_path / "checkpoints"
+    if damage == "state":
+        (folder / "checkpoint").write_text("")
+    else:
+        next(folder.glob("*.data-*")).unlink()
+    with pytest.raises(errors.InputError, match="damaged.*remove that folder"):
+        fit(linear(), tmp_path)
