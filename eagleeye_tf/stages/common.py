@@ -210,7 +210,7 @@ class Job:
     def model_name(self):
         """What to call the model in a headline."""
         path = pathlib.Path(_MODEL.value)
-        if path.stem != "model":
+        if path.parts[-2:] != ("train", "model.keras"):
             return path.stem
         # What `train` writes: the folders around it say more.
         return "/".join(path.with_suffix("").parts[-3:])

@@ -267,7 +267,8 @@ def test_default_budget(set_flags, given, macs):
         ("resnet20", "resnet20"),
         ("networks/stranger.v2.keras", "stranger.v2"),
         ("runs/mine/train/model.keras", "mine/train/model"),
-        ("model.keras", "model"),
+        ("mine/model.keras", "model"),
+        ("train/model.keras", "train/model"),
     ],
 )
 def test_headline(set_flags, tmp_path, monkeypatch, given, headline):
