@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import operator
-import pathlib
 import warnings
 
 import numpy as np
@@ -86,9 +85,7 @@ def search(
     is_measured = latencies is not None and settings.has_latency_budget
     if is_measured:
         _require_same_network(fingerprint, latencies)
-        if log_path is not None:
-            path = pathlib.Path(log_path).with_suffix(".latency.jsonl")
-            latencies.remember_in(path)
+        latencies.remember_beside(log_path)
         cost_model = latencies.fit(settings)
     algorithm = make_algorithm(graph, settings, cost_model)
     rankings = rankings_lib.Rankings(

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import pathlib
 
 import numpy as np
 from sklearn import linear_model
@@ -162,14 +163,19 @@ class Latencies:
         self._fitted = {}
         self._memory = _Memory()
 
-    def remember_in(self, path):
-        """Logs to a file from now on, unless a log was given or is too late.
+    def remember_beside(self, log_path):
+        """Logs beside a search's log, unless there is a log or it is too late.
 
         Predictions are part of what a search's log belongs to: who goes on
         with one needs the measurements of before.
+
+        Args:
+            log_path: path of the search's log; None if it has none.
         """
-        if self._log_path is None and not self._memory.records:
-            self._log_path = path
+        if log_path and self._log_path is None and not self._memory.records:
+            self._log_path = pathlib.Path(log_path).with_suffix(
+                ".latency.jsonl"
+            )
 
     def fit(self, settings):
         """Measures networks all over the range of ratios and near the budget.

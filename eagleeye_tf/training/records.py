@@ -59,10 +59,15 @@ class Records:
             random_states=states,
             **self._place,
         )
-        self._manager = _manager(checkpoint, directory / "checkpoints")
+        place = str(directory / "checkpoints")
+        with _told_if_damaged(place):
+            self._manager = tf.train.CheckpointManager(
+                checkpoint, place, max_to_keep=1
+            )
+            # Restores nothing, and initializes nothing, where there is none.
+            self._manager.restore_or_initialize()
         self.epochs = []
         if self._manager.latest_checkpoint:
-            self._restore()
             done = int(self._place["epochs"].numpy())
             self.epochs = self._read()[:done]
             if len(self.epochs) < done:
@@ -114,10 +119,6 @@ class Records:
         self._manager.save()
         self._saved = time.monotonic()
 
-    def _restore(self):
-        with _told_if_damaged(self._manager.directory):
-            self._manager.restore_or_initialize()
-
     def _read(self):
         if not self._log.exists():  # Killed in the first epoch, or removed.
             return []
@@ -125,18 +126,13 @@ class Records:
         return [Epoch(**json.loads(line)) for line in lines]
 
 
-def _manager(checkpoint, directory):
-    with _told_if_damaged(directory):
-        return tf.train.CheckpointManager(
-            checkpoint, str(directory), max_to_keep=1
-        )
-
-
 @contextlib.contextmanager
 def _told_if_damaged(directory):
     """Says what to do about files that are not what TensorFlow wrote."""
     try:
         yield
+    except (tf.errors.PermissionDeniedError, tf.errors.ResourceExhaustedError):
+        raise  # The system refused; the files may be as they should.
     except (ValueError, tf.errors.OpError) as error:
         raise errors.InputError(
             f"The checkpoint in {str(directory)!r} is damaged "
