@@ -1,9 +1,10 @@
-"""Which channels a search cuts, kept beside its log for when it goes on.
+"""Which channels are cut, kept beside a log for when it goes on.
 
 An importance that adds up gradients rounds them differently on another
 device, or with another number of threads, and so do ties fall.
 """
 
+import json
 import pathlib
 
 import numpy as np
@@ -14,17 +15,17 @@ from eagleeye_tf.pruning import importance
 
 
 class Rankings:
-    """The rankings of a search.
+    """The rankings of a search, or of a study.
 
     Args:
-        pruner: the `Pruner` of today's search.
+        pruner: the `Pruner` of today.
         setting: its importance, see `SearchSettings`.
-        log_path: path of the search's log; None if it has none.
+        log_path: path of the log; None if there is none.
         identity: what the log is known by so far.
 
     Attributes:
         pruner: a `Pruner` that cuts the channels that were cut before, if
-            the search goes on.
+            the log goes on.
         identity: what the log is known by: also what the user's own function
             came to, since its name does not tell what it does.
     """
@@ -40,8 +41,7 @@ class Rankings:
             # Not the weights alone decide.
             path = pathlib.Path(log_path)
             self._path = path.with_suffix(".rankings.json")
-            names = "model", "calibration_set", "importance"
-            self._of = {name: identity[name] for name in names}
+            self._of = json.loads(json.dumps(identity))  # Tuples are lists.
             self._take()
 
     def _take(self):
@@ -52,7 +52,7 @@ class Rankings:
             )
 
     def keep(self):
-        """Writes them down, once it is known that the log is this search's."""
+        """Writes them down, once it is known that the log is of the same."""
         if self._path:
             rankings = [ranking.tolist() for ranking in self.pruner.rankings]
             files.write_json(self._path, {"of": self._of, "rankings": rankings})

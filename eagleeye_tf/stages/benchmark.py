@@ -24,9 +24,9 @@ from eagleeye_tf.candidates import json_log
 from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import plain_protocol
 from eagleeye_tf.candidates import racing
+from eagleeye_tf.candidates import rankings as rankings_lib
 from eagleeye_tf.candidates import settings as settings_lib
 from eagleeye_tf.data import splits
-from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.reporting import report
 from eagleeye_tf.reporting import tables
 from eagleeye_tf.stages import benchmark_judging
@@ -97,7 +97,7 @@ class Bench:
     Attributes:
         data: a `splits.Data`.
         settings: the `SearchSettings` of the race.
-        pruner: the `rebuild.Pruner` of the network.
+        rankings: a `Rankings`, of the candidates of both ways.
         proposals: the candidates, as `sampling.Proposal`.
         evaluator: an `Evaluator` with the images of a search.
         sub_validation: `(images, labels)`.
@@ -105,10 +105,15 @@ class Bench:
 
     data: splits.Data
     settings: settings_lib.SearchSettings
-    pruner: rebuild.Pruner
+    rankings: rankings_lib.Rankings
     proposals: list
     evaluator: evaluator_lib.Evaluator
     sub_validation: tuple
+
+    @property
+    def pruner(self):
+        """The `rebuild.Pruner` of the network."""
+        return self.rankings.pruner
 
     @property
     def batch_size(self):
@@ -159,18 +164,14 @@ def main():
     settings = search.study_settings()
     _check(job.data, settings)
     model = job.trained_model()
-    bench = _bench(job.data, model, settings)
-    identity = search.identity(
-        job,
-        model,
-        settings,
-        plain_calibration_batches=_PLAIN_CALIBRATION.value,
-    )
     folder = job.workdir / "benchmark"
+    bench = _bench(job, model, settings, folder / "rungs.jsonl")
+    identity = bench.rankings.identity
     with (
         PlainLog(folder / "plain.jsonl", identity) as plain,
         log_lib.SearchLog(folder / "rungs.jsonl", identity) as rungs,
     ):
+        bench.rankings.keep()
         found = {
             "plain_calibration_batches": _PLAIN_CALIBRATION.value,
             "sub_validation_images": job.data.sub_validation.size,
@@ -235,20 +236,32 @@ def _parts(data, batch_size):
     return [slice(*pair) for pair in itertools.pairwise(ends)]
 
 
-def _bench(data, model, settings):
+def _bench(job, model, settings, log_path):
     if not adaptive_bn.batch_norm_layers(model):
         raise errors.InputError(
             "The model has no BatchNormalization: there is nothing to adapt, "
             "so no race to compare with the paper's protocol."
         )
+    data = job.data
     calibration = data.arrays(data.calibration)
     sub_validation = data.arrays(data.sub_validation)
-    pruner = engine.make_pruner(model, settings, calibration)
+    rankings = rankings_lib.Rankings(
+        engine.make_pruner(model, settings, calibration),
+        settings.importance,
+        log_path,
+        search.identity(
+            job,
+            model,
+            settings,
+            plain_calibration_batches=_PLAIN_CALIBRATION.value,
+        ),
+    )
+    pruner = rankings.pruner
     algorithm = engine.make_algorithm(pruner.graph, settings)
     return Bench(
         data=data,
         settings=settings,
-        pruner=pruner,
+        rankings=rankings,
         proposals=algorithm.suggest(settings.num_candidates),
         evaluator=_evaluator(pruner, calibration, sub_validation, settings),
         sub_validation=sub_validation,

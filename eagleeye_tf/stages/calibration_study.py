@@ -15,6 +15,7 @@ from eagleeye_tf import progress
 from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import json_log
+from eagleeye_tf.candidates import rankings as rankings_lib
 from eagleeye_tf.pruning import network
 from eagleeye_tf.reporting import calibration
 from eagleeye_tf.reporting import plots
@@ -34,7 +35,14 @@ def main():
     settings = search.study_settings()
     model = job.trained_model()
     calibration_set = job.data.arrays(job.data.calibration)
-    pruner = engine.make_pruner(model, settings, calibration_set)
+    log_path = job.workdir / "calibration_study" / "log.jsonl"
+    rankings = rankings_lib.Rankings(
+        engine.make_pruner(model, settings, calibration_set),
+        settings.importance,
+        log_path,
+        search.identity(job, model, settings),
+    )
+    pruner, identity = rankings.pruner, rankings.identity
     algorithm = engine.make_algorithm(pruner.graph, settings)
     sub_validation = job.data.arrays(job.data.sub_validation)
     evaluator = _evaluator(
@@ -49,12 +57,11 @@ def main():
             "The model has no BatchNormalization: there is nothing to "
             "calibrate."
         )
-    folder = job.workdir / "calibration_study"
-    identity = search.identity(job, model, settings)
     sizes = _sizes(evaluator.calibration_size, settings.batch_size)
     proposals = algorithm.suggest(settings.num_candidates)
     bar = progress.bar(len(proposals), "Calibrating", "candidate")
-    with bar, CalibrationLog(folder / "log.jsonl", identity) as log:
+    with bar, CalibrationLog(log_path, identity) as log:
+        rankings.keep()
         for proposal in proposals:
             if proposal.index not in log.records:
                 log.append(_calibrated(evaluator, proposal, sizes))
@@ -66,7 +73,7 @@ def main():
     exact = _evaluator(job, pruner, sub_validation, sub_validation)
     distances = _distances(evaluator, exact, strategy)
     described = {"network": job.model_name(), "data_set": job.data.name}
-    _report(folder, records, distances, {**described, **identity})
+    _report(log_path.parent, records, distances, {**described, **identity})
 
 
 def _evaluator(job, pruner, calibration_set, sub_validation, **options):

@@ -19,6 +19,7 @@ from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import json_log
 from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import racing
+from eagleeye_tf.candidates import rankings as rankings_lib
 from eagleeye_tf.reporting import plots
 from eagleeye_tf.reporting import study
 from eagleeye_tf.stages import common
@@ -53,11 +54,18 @@ def main():
     k = _phi_k(settings)
     model = job.trained_model()
     calibration = job.data.arrays(job.data.calibration)
-    pruner = engine.make_pruner(model, settings, calibration)
     folder = job.workdir / "correlate"
     told = summaries.Summaries(job, folder)
-    identity = search.identity(job, model, settings)
-    with log_lib.SearchLog(folder / "scores.jsonl", identity) as scores:
+    scores_path = folder / "scores.jsonl"
+    rankings = rankings_lib.Rankings(
+        engine.make_pruner(model, settings, calibration),
+        settings.importance,
+        scores_path,
+        search.identity(job, model, settings),
+    )
+    pruner, identity = rankings.pruner, rankings.identity
+    with log_lib.SearchLog(scores_path, identity) as scores:
+        rankings.keep()
         proposals, rungs = _score(
             job, pruner, calibration, settings, scores, told
         )

@@ -12,6 +12,7 @@ from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import racing
+from eagleeye_tf.candidates import rankings as rankings_lib
 from eagleeye_tf.candidates import sampling
 from eagleeye_tf.pruning import channel_graph
 from eagleeye_tf.pruning import strategy as strategy_lib
@@ -102,25 +103,20 @@ def _sensitivity_ratios():
 def _show_sensitivity(job, graph, settings, ratios):
     """Scores each group cut alone; goes on from the logs of a killed run."""
     directory = job.workdir / "explain"
-    evaluator, pruner = _evaluator(job, graph, settings)
-    names = [group.name for group in pruner.graph.groups]
-    identity = {
-        "purpose": "sensitivity",
-        "model": batches_lib.model_fingerprint(pruner.graph.model),
-        **{name: settings.identity()[name] for name in _DECISIVE},
-        **job.split(),
-    }
+    evaluator, rankings = _prepared(job, graph, settings, directory)
+    names = [group.name for group in graph.groups]
     bar = progress.bar(1 + len(names) * len(ratios), "Sensitivity", "cut")
 
     def scores(ratio, strategies):
         # A log for each ratio, so that others can be asked for later.
         log = log_lib.SearchLog(
             directory / f"sensitivity_{ratio}.jsonl",
-            {**identity, "ratio": ratio},
+            {**rankings.identity, "ratio": ratio},
         )
         rungs = racing.full(len(strategies), evaluator)
-        proposals = _proposals(pruner, strategies)
+        proposals = _proposals(rankings.pruner, strategies)
         with log:
+            rankings.keep()
             found = racing.run(
                 proposals, evaluator, rungs, log, lambda _: bar.update()
             )
@@ -144,19 +140,29 @@ def _show_sensitivity(job, graph, settings, ratios):
     )
 
 
-def _evaluator(job, graph, settings):
-    """`(evaluator, pruner)` on the job's calibration and sub-validation set."""
+def _prepared(job, graph, settings, directory):
+    """`(evaluator, rankings)` on the job's calibration and sub-validation."""
     calibration = job.data.arrays(job.data.calibration)
-    pruner = engine.make_pruner(graph.model, settings, calibration, graph)
+    rankings = rankings_lib.Rankings(
+        engine.make_pruner(graph.model, settings, calibration, graph),
+        settings.importance,
+        directory / "sensitivity.jsonl",
+        {
+            "purpose": "sensitivity",
+            "model": batches_lib.model_fingerprint(graph.model),
+            **{name: settings.identity()[name] for name in _DECISIVE},
+            **job.split(),
+        },
+    )
     evaluator = evaluators.make(
-        pruner,
+        rankings.pruner,
         calibration,
         job.data.arrays(job.data.sub_validation),
         job.distribution,
         batch_size=settings.batch_size,
         new_moments=settings.new_moments,
     )
-    return evaluator, pruner
+    return evaluator, rankings
 
 
 def _proposals(pruner, ratios):
