@@ -35,8 +35,9 @@ def build(records, figures):
     Args:
         records: `{name in RECORDS: contents of its file}`, "about" and
             whatever else there is; "training": `{"settings": dict, "epochs":
-            list of those of `records.Epoch`}`; "correlation": what
-            `study.to_json` gave.
+            list of those of `records.Epoch`, "is_over": bool}`;
+            "correlation": what `study.to_json` gave; or
+            "correlation_so_far": what `study.so_far` did.
         figures: `{name of a function of `plots`: path of an SVG file}`.
 
     Returns:
@@ -50,6 +51,7 @@ def build(records, figures):
         "finetuning": _finetuning,
         "export": _export,
         "correlation": _correlation,
+        "correlation_so_far": _correlation_so_far,
         "calibration": _calibration,
         "benchmark": _benchmark,
     }
@@ -124,6 +126,8 @@ def _training(records, _):
     training = records["training"]
     epochs = training["epochs"]
     text = "No epoch is over yet."
+    if training["is_over"]:
+        text = "The whole network is trained. The log of its epochs is gone."
     if training["settings"]["weights"]:
         text = "The whole network came with its weights."
     elif epochs:
@@ -307,6 +311,10 @@ def _correlation(records, figures):
             _settings(found["settings"]),
         ],
     )
+
+
+def _correlation_so_far(records, _):
+    return Section("Correlation study", [Text(records["correlation_so_far"])])
 
 
 def _calibration(records, figures):

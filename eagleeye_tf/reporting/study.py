@@ -149,19 +149,48 @@ def read(folder):
         InputError: if `study.json` is not JSON.
         KeyError, TypeError, ValueError: if a file lacks something.
     """
-    plan = files.read_json(folder / "study.json")
-    if plan is None or not (folder / "finetuned.jsonl").exists():
+    plan = _plan(folder)
+    if plan is None:
         return None
-    plan = Plan(**plan)
     scored = map(Candidate.from_json, _records(folder / "scores.jsonl"))
     scores = {(c.index, *c.seen): c for c in scored}
     candidates = {
         index: [scores[index, *seen] for seen in plan.rungs]
         for index in plan.candidates
     }
-    ends = [FineTuned(**r) for r in _records(folder / "finetuned.jsonl")]
-    whole = Study.of(candidates, {end.index: end for end in ends})
+    whole = Study.of(candidates, _ends(folder))
     return (plan, whole) if len(whole.indices) >= LEAST else None
+
+
+def so_far(folder):
+    """A sentence on a study of which `read` gives None; None if there is none.
+
+    Args:
+        folder: `pathlib.Path` of its files.
+    """
+    plan = _plan(folder)
+    if plan is None:
+        return None
+    ends = [e for e in _ends(folder).values() if e.index in plan.candidates]
+    diverged = sum(end.failure is not None for end in ends)
+    return (
+        f"Of {len(plan.candidates)} candidates {len(ends) - diverged} are "
+        f"fine-tuned to the end and {diverged} diverged; coefficients take at "
+        f"least {LEAST}."
+    )
+
+
+def _plan(folder):
+    plan = files.read_json(folder / "study.json")
+    if plan is None or not (folder / "finetuned.jsonl").exists():
+        return None
+    return Plan(**plan)
+
+
+def _ends(folder):
+    """`{index: FineTuned}` of all that the log holds."""
+    ends = [FineTuned(**r) for r in _records(folder / "finetuned.jsonl")]
+    return {end.index: end for end in ends}
 
 
 def _records(path):

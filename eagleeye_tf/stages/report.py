@@ -57,6 +57,8 @@ def _written(folder):
     studied = study.read(folder / "correlate")
     if studied:
         records["correlation"] = study.to_json(*studied)
+    else:
+        records["correlation_so_far"] = study.so_far(folder / "correlate")
     records = {n: r for n, r in records.items() if r is not None}
     arguments = _arguments(records)
     if studied:
@@ -74,7 +76,11 @@ def _training(folder):
         return None
     log = folder / "epochs.jsonl"
     lines = log.read_text().splitlines() if log.exists() else []
-    return {"settings": settings, "epochs": [json.loads(x) for x in lines]}
+    return {
+        "settings": settings,
+        "epochs": [json.loads(line) for line in lines],
+        "is_over": (folder / "model.keras").exists(),
+    }
 
 
 def _arguments(records):

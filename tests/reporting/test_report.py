@@ -115,6 +115,7 @@ TRAINING = {
         {"epoch": 1, "correct": 50, "total": 200},
         {"epoch": 2, "correct": 150, "total": 200},
     ],
+    "is_over": False,
 }
 
 
@@ -311,12 +312,17 @@ def test_settings_of_training_and_of_fine_tuning():
     assert ["epochs", "350"] in rows_with(text, "epochs")
     assert rows_with(text, "learning_rate") == [["learning_rate", "0.01"]]
     some = records()
-    some["training"] = {
-        "settings": {**TRAINING["settings"], "weights": "imagenet"},
-        "epochs": [],
-    }
-    text = document.to_markdown(report.build(some, {}), None)
-    assert "came with its weights" in text
+    for changes, told in (
+        ({}, "No epoch is over yet."),
+        ({"is_over": True}, "The log of its epochs is gone."),
+        (
+            {"settings": {"weights": "imagenet"}, "is_over": True},
+            "came with its weights",
+        ),
+    ):
+        some["training"] = {**TRAINING, "epochs": [], **changes}
+        text = document.to_markdown(report.build(some, {}), None)
+        assert told in text
 
 
 class Reader(html.parser.HTMLParser):

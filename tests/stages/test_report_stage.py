@@ -6,6 +6,8 @@ import pytest
 
 from eagleeye_tf import errors
 from eagleeye_tf import files
+from eagleeye_tf.candidates import log
+from eagleeye_tf.pruning.strategy import PruningStrategy
 from eagleeye_tf.reporting import calibration
 from eagleeye_tf.reporting import study
 from eagleeye_tf.stages import about
@@ -48,14 +50,45 @@ def test_a_log_that_somebody_changed_is_told(line, tmp_path):
         report.write(tmp_path)
 
 
-def test_a_study_that_has_just_begun_has_no_section(tmp_path):
+def test_a_study_that_has_just_begun_says_how_far_it_is(tmp_path):
     about.note(tmp_path, "net on data")
     folder = tmp_path / "correlate"
-    plan = study.Plan([], [[0, 32], [64, 64]], 1, {})
+    plan = study.Plan([3, 5, 8, 9], [[0, 32], [64, 64]], 1, {})
     files.write_json(folder / "study.json", dataclasses.asdict(plan))
-    for name in ("scores", "finetuned"):  # The last line is being written.
-        (folder / f"{name}.jsonl").write_text('{"schema": 1}\n{"ind')
-    assert "Correlation" not in report.write(tmp_path).read_text()
+    ends = [
+        study.FineTuned(3, [40], 64, 50, 64),
+        study.FineTuned(4, [40], 64, 50, 64),  # Of a study of more.
+        study.FineTuned(8, [], 0, 0, 0, "The loss is nan."),
+        study.FineTuned(9, [], 0, 0, 0, "The loss is nan."),
+    ]
+    # The last line is being written.
+    lines = ['{"schema": 1}', *(json.dumps(vars(e)) for e in ends), '{"ind']
+    (folder / "finetuned.jsonl").write_text("\n".join(lines))
+    scored = [
+        log.Candidate(
+            index=index,
+            strategy=PruningStrategy((("a", 0.5),)),
+            kept=(4,),
+            finalist=calibration_total > 0,
+            calibration_correct=9,
+            calibration_total=calibration_total,
+            correct=30,
+            vanilla_correct=None,
+            total=total,
+            seconds=1.0,
+            macs=10,
+            params=5,
+            activation_memory=7,
+        )
+        for index in plan.candidates
+        for total, calibration_total in plan.rungs
+    ]
+    lines = ['{"schema": 1}', *(json.dumps(c.to_json()) for c in scored), ""]
+    (folder / "scores.jsonl").write_text("\n".join(lines))
+    assert (
+        "Of 4 candidates 1 are fine-tuned to the end and 2 diverged; "
+        "coefficients take at least 3."
+    ) in report.write(tmp_path).read_text()
 
 
 def test_the_calibration_study_is_drawn_from_its_record(tmp_path):
