@@ -81,12 +81,10 @@ def search(
     adaptive_bn.warn_of_hidden(model)
     fingerprint = batches_lib.model_fingerprint(model)
     calibration, sub_validation = _arrays(model, calibration, sub_validation)
-    cost_model = CostModel(graph)
     is_measured = latencies is not None and settings.has_latency_budget
+    cost_model = CostModel(graph)
     if is_measured:
-        _require_same_network(fingerprint, latencies)
-        latencies.remember_beside(log_path)
-        cost_model = latencies.fit(settings)
+        cost_model = _measured(latencies, fingerprint, settings, log_path)
     algorithm = make_algorithm(graph, settings, cost_model)
     rankings = rankings_lib.Rankings(
         make_pruner(model, settings, calibration, graph),
@@ -133,7 +131,7 @@ def search(
         torn=log.torn if log else 0,
     )
     if is_measured and cluster is None:
-        return _confirmed(result, latencies, settings)
+        return _confirmed(result, latencies)
     return result
 
 
@@ -181,12 +179,15 @@ def _arrays(model, calibration, sub_validation):
     return examples_lib.mixed(*calibration), examples_lib.mixed(*sub_validation)
 
 
-def _require_same_network(fingerprint, latencies):
+def _measured(latencies, fingerprint, settings, log_path):
+    """The `latency.LatencyModel` of a search for a budget in latency."""
     if latencies.model_fingerprint != fingerprint:
         raise errors.InputError(
             "Latencies belong to one network. Received: those of another one "
             "than the model that is searched."
         )
+    latencies.remember_beside(log_path)
+    return latencies.fit(settings)
 
 
 class _Progress:
@@ -218,8 +219,9 @@ class _Progress:
             self._on_evaluation(candidate, self._best)
 
 
-def _confirmed(result, latencies, settings):
+def _confirmed(result, latencies):
     """The result with its finalists in the order that their latency gives."""
+    settings = result.settings
     met, missed, measured = latencies.confirm(result.finalists, settings)
     left = [c for c in result.candidates if c.index not in measured]
     finalists = [c for c in left if c.finalist]

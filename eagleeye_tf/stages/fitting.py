@@ -69,6 +69,28 @@ def _saying_where(directory):
         ) from error
 
 
+def _told(bar, job, model, settings, directory, steps):
+    """`(on_step, validate)` of `loop.fit` that show, and write summaries."""
+    told = summaries.Summaries(job, directory)
+    told.settings(dataclasses.asdict(settings))
+    show = progress.by_step(bar, steps)
+    count = job.validator(model)
+
+    def on_step(epoch, step, loss):
+        show(epoch, step, loss)
+        if step % _STEPS_PER_SUMMARY == 0:
+            rate = schedules.rate_at(bar.n - 1, settings, steps)
+            told.scalars(bar.n, {"loss": loss, "learning_rate": rate})
+
+    def validate():
+        correct, total = count()
+        told.scalars(bar.n, {"sub_validation_accuracy": correct / total})
+        told.flush()
+        return correct, total
+
+    return on_step, validate
+
+
 def fit(model, job, settings, directory, description, teacher=None):
     """Trains `model` on the job's data behind a progress bar.
 
@@ -85,26 +107,7 @@ def fit(model, job, settings, directory, description, teacher=None):
     data = job.data
     steps = data.train.size // settings.batch_size
     bar = progress.bar(settings.epochs * steps, description, "step")
-
-    told = summaries.Summaries(job, directory)
-    told.settings(dataclasses.asdict(settings))
-
-    show = progress.by_step(bar, steps)
-
-    def on_step(epoch, step, loss):
-        show(epoch, step, loss)
-        if step % _STEPS_PER_SUMMARY == 0:
-            rate = schedules.rate_at(bar.n - 1, settings, steps)
-            told.scalars(bar.n, {"loss": loss, "learning_rate": rate})
-
-    count = job.validator(model)
-
-    def validate():
-        correct, total = count()
-        told.scalars(bar.n, {"sub_validation_accuracy": correct / total})
-        told.flush()
-        return correct, total
-
+    on_step, validate = _told(bar, job, model, settings, directory, steps)
     # Of machines that train together, only the first writes.
     lock = contextlib.nullcontext(None)
     if job.leads:

@@ -62,16 +62,7 @@ def fit(
             teacher does not fit, or the checkpoint is damaged.
         DivergenceError: if the loss is no longer finite.
     """
-    if steps_per_epoch < 1:
-        raise errors.InputError(
-            "There are fewer training images than batch_size="
-            f"{settings.batch_size}: lower it."
-        )
-    if not model.trainable_variables:
-        raise errors.InputError(
-            f"Model {model.name!r} has no trainable weights: set "
-            "layer.trainable = True for what should be trained."
-        )
+    _check(model, steps_per_epoch, settings)
     distribution = distribution or tf.distribute.get_strategy()
     with distribution.scope():
         optimizer = _optimizer(model, settings, steps_per_epoch)
@@ -92,13 +83,7 @@ def fit(
         batches = training_batches(epoch, records.step)
         for batch in replicas.share(batches, distribution):
             loss = float(step(batch))
-            if not math.isfinite(loss):  # And so are the weights by now.
-                raise errors.DivergenceError(
-                    f"The training loss is {loss} in step {records.step + 1} "
-                    f"of epoch {epoch + 1}: lower "
-                    f"learning_rate={settings.learning_rate}, or look for NaN "
-                    "in the images and for labels beyond the classes."
-                )
+            _require_finite(loss, records.step + 1, epoch + 1, settings)
             if on_step:
                 on_step(epoch, records.step, loss)
             records.add_step(loss)
@@ -106,6 +91,28 @@ def fit(
         loss = records.mean_loss
         records.add(records_lib.Epoch(epoch + 1, loss, rate, *validate()))
     return records.epochs
+
+
+def _check(model, steps_per_epoch, settings):
+    if steps_per_epoch < 1:
+        raise errors.InputError(
+            "There are fewer training images than batch_size="
+            f"{settings.batch_size}: lower it."
+        )
+    if not model.trainable_variables:
+        raise errors.InputError(
+            f"Model {model.name!r} has no trainable weights: set "
+            "layer.trainable = True for what should be trained."
+        )
+
+
+def _require_finite(loss, step, epoch, settings):
+    if not math.isfinite(loss):  # And so are the weights by now.
+        raise errors.DivergenceError(
+            f"The training loss is {loss} in step {step} of epoch {epoch}: "
+            f"lower learning_rate={settings.learning_rate}, or look for NaN in "
+            "the images and for labels beyond the classes."
+        )
 
 
 def settle_batch_norm(
