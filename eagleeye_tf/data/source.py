@@ -149,4 +149,32 @@ def digest(*parts):
 def decode_bytes(encoded):
     """The uint8 image (height, width, 3) in the bytes of a file."""
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    image = tf.cond(
+        tf.strings.substr(encoded, 0, 2) == b"BM",
+        lambda: _coloured(image, encoded),
+        lambda: image,
+    )
     return tf.ensure_shape(image, (None, None, 3))
+
+
+def _coloured(image, encoded):
+    """A decoded BMP file in the colours of its palette, if it has one.
+
+    TensorFlow gives the palette's indices as if they were shades of grey.
+    """
+
+    def number(offset, kind):
+        part = tf.strings.substr(encoded, offset, kind.size)
+        return tf.cast(tf.io.decode_raw(part, kind)[0], tf.int32)
+
+    def looked_up():
+        start = 14 + number(14, tf.int32)  # After both headers.
+        entries = tf.strings.substr(
+            encoded, start, number(10, tf.int32) - start
+        )
+        palette = tf.reshape(tf.io.decode_raw(entries, tf.uint8), (-1, 4))
+        # Blue, green, red, nothing.
+        return tf.gather(palette[:, 2::-1], tf.cast(image[..., 0], tf.int32))
+
+    has_palette = number(28, tf.uint16) == 8  # Bits per pixel.
+    return tf.cond(has_palette, looked_up, lambda: image)

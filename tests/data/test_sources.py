@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from sklearn import datasets
 
 from eagleeye_tf import errors
@@ -98,6 +99,20 @@ def test_formats(tmp_path, suffix):
     source = sources.open_source(str(tmp_path))
     for found, _ in contents(source.train):
         np.testing.assert_array_equal(found, image)
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_bmp_files_have_the_colours_that_others_see(tmp_path, mode):
+    """TensorFlow takes the indices of a palette for shades of grey."""
+    pixels = np.array([[[255, 0, 9], [0, 200, 0], [7, 7, 255]]] * 2, np.uint8)
+    image = Image.fromarray(pixels).convert(mode)
+    for name in "abcd":
+        (tmp_path / name).mkdir()
+        image.save(tmp_path / name / "1.bmp")
+    expected = np.array(image.convert("RGB"))
+    assert (expected[..., 0] != expected[..., 1]).any() == (mode != "L")
+    for found, _ in contents(sources.open_source(str(tmp_path)).train):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_test_images_without_classes_are_none(tmp_path):
