@@ -1,6 +1,7 @@
 """Models inside models that a naive pruner would cut wrongly; see `graphs`."""
 
 import keras
+import numpy as np
 from graphs import classified
 from graphs import conv
 from graphs import graph
@@ -21,6 +22,31 @@ def nested():
     image = keras.Input((8, 8, 3))
     x = layers.Conv2D(6, 3, padding="same", name="a")(image)
     x = tail(inner(inner(x)))
+    return keras.Model(image, layers.Dense(4)(layers.Flatten()(x)))
+
+
+def _own_loss(labels, outputs):
+    return keras.ops.mean((labels - outputs) ** 2)
+
+
+@graph({"sequential/c": 5, "functional/c": 6})
+def compiled():
+    """Nested models were compiled, with an optimizer and a loss of one's own.
+
+    Reading what an optimizer holds is not possible while a function is traced.
+    """
+    small = keras.Input((8, 8, 3))
+    x = layers.Conv2D(6, 3, padding="same", name="c")(small)
+    functional = keras.Model(small, x, name="functional")
+    functional.compile(keras.optimizers.Adam(0.01), _own_loss)
+    sequential = keras.Sequential(
+        [keras.Input((8, 8, 6)), layers.Conv2D(5, 3, name="c")],
+        name="sequential",
+    )
+    sequential.compile("sgd", _own_loss)
+    sequential.fit(np.zeros((2, 8, 8, 6)), np.zeros((2, 6, 6, 5)), verbose=0)
+    image = keras.Input((8, 8, 3))
+    x = sequential(layers.ReLU()(functional(image)))
     return keras.Model(image, layers.Dense(4)(layers.Flatten()(x)))
 
 

@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 
 import keras
+import tensorflow as tf
 
 from eagleeye_tf import errors
 
@@ -130,7 +131,7 @@ def is_functional(model):
     if isinstance(model, keras.Sequential):
         return True
     try:
-        config = model.get_config()
+        config = _config(model)
     except (NotImplementedError, TypeError):
         return False
     return "layers" in config and "input_layers" in config
@@ -142,7 +143,14 @@ def _is_functional_class(layer):
 
 def config_of(functional):
     """The config of a functional model, to read or to edit."""
-    return copy.deepcopy(functional.get_config())
+    return copy.deepcopy(_config(functional))
+
+
+def _config(model):
+    # Nested models that are compiled write down their optimizer's values,
+    # which have none while a function is traced.
+    with tf.init_scope():
+        return model.get_config()
 
 
 def entry_name(entry):

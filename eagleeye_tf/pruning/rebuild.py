@@ -210,6 +210,7 @@ def _edit_layers(config, model, prefix, graph, keep, code):
     layers = {layer.name: layer for layer in model.layers}
     for entry in config["layers"]:
         entry.pop("build_config", None)
+        entry.pop("compile_config", None)  # Of a nested model.
         name = network.entry_name(entry)
         path, layer = prefix + name, layers.get(name)
         if network.is_functional(layer):

@@ -130,6 +130,31 @@ def test_build_gives_the_winner(model, images, examples, calibration):
         assert (answers == examples[1]).sum() == expected
 
 
+def test_a_compiled_model_in_another_that_scales_its_images(
+    model, images, examples, two_replicas
+):
+    """Of whom the optimizer cannot be read while a function is traced."""
+    inner = keras.models.clone_model(model)
+    inner.set_weights(model.get_weights())
+    inner.compile(keras.optimizers.Adam(0.01), "mse")
+    whole = keras.Sequential(
+        [keras.Input(model.input_shape[1:]), layers.Rescaling(2.0), inner]
+    )
+    pictures, labels = examples
+    for distribution in (None, two_replicas):
+        found = ee.search(
+            whole,
+            images / 2,
+            (pictures / 2, labels),
+            searching.SETTINGS,
+            distribution=distribution,
+        )
+        expected = ee.search(model, images, examples, searching.SETTINGS)
+        assert [(c.index, c.correct) for c in found.candidates] == [
+            (c.index, c.correct) for c in expected.candidates
+        ]
+
+
 def test_unreachable_budget_is_told(model, images, examples):
     settings = dataclasses.replace(searching.SETTINGS, macs=0.01)
     with pytest.raises(ee.InputError, match="raise max_ratio"):
