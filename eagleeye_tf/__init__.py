@@ -17,6 +17,7 @@ _EXPORTS = {
     "channel_groups": "eagleeye_tf.pruning.channel_graph",
     "prune": "eagleeye_tf.pruning.rebuild",
     "cost": "eagleeye_tf.pruning.cost",
+    "explain": "eagleeye_tf.reporting.explanation",
     "register_rule": "eagleeye_tf.pruning.layer_rules",
     "Rule": "eagleeye_tf.pruning.rule_base",
     "Trace": "eagleeye_tf.pruning.rule_base",

@@ -25,12 +25,25 @@ def as_arrays(examples):
             raise errors.InputError("The set of examples is empty.")
         images, labels = (np.concatenate(p) for p in zip(*pairs, strict=True))
     labels = labels.reshape(-1) if labels.shape[1:] == (1,) else labels
-    if not len(images) or labels.shape != (len(images),):
+    if not len(images):
+        raise errors.InputError(
+            "The set of examples is empty. Received: images of shape "
+            f"{images.shape}."
+        )
+    if labels.shape != (len(images),):
         raise errors.InputError(
             "Examples are images and one integer class for each. Received: "
             f"images of shape {images.shape}, labels of shape {labels.shape}."
+            f"{_of_one_hot(labels)}"
         )
     return images, labels
+
+
+def _of_one_hot(labels):
+    """The way out, if labels are one-hot vectors."""
+    if labels.ndim != 2:
+        return ""
+    return " One-hot labels become classes with labels.argmax(-1)."
 
 
 def with_or_without_labels(examples):
@@ -111,7 +124,7 @@ def of_batch(batch):
         raise errors.InputError(
             "Labels are one whole number for each image, the index of its "
             f"class. Received: labels of shape {labels.shape} for "
-            f"{len(images)} images."
+            f"{len(images)} images.{_of_one_hot(labels)}"
         )
     return images, labels.reshape(-1)
 

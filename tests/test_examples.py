@@ -76,12 +76,21 @@ def test_column_of_labels():
     np.testing.assert_array_equal(labels, LABELS)
 
 
-@pytest.mark.parametrize(
-    "given", [(IMAGES, LABELS[:3]), (IMAGES[:0], LABELS[:0])]
-)
-def test_examples_that_do_not_match(given):
+def test_examples_that_do_not_match():
     with pytest.raises(errors.InputError, match="one integer class for each"):
-        examples.as_arrays(given)
+        examples.as_arrays((IMAGES, LABELS[:3]))
+
+
+def test_the_way_out_of_one_hot_labels():
+    images, labels = np.zeros((6, 4, 4, 3)), np.eye(6)
+    for given in ((images, labels), [(images, labels)]):
+        with pytest.raises(errors.InputError, match=r"labels\.argmax\(-1\)"):
+            examples.as_arrays(given)
+
+
+def test_an_empty_slice():
+    with pytest.raises(errors.InputError, match="is empty"):
+        examples.as_arrays((np.zeros((0, 4, 4, 3)), np.zeros(0, int)))
 
 
 def test_no_batches():

@@ -221,6 +221,9 @@ def check_reachable(constraints, cost_model, groups, settings):
         out = "raise max_ratio" if below else "lower min_ratio"
         if below and settings.round_to > 1:
             out += " or lower round_to"
+        if 1 < constraint.target <= 100:
+            share = constraint.target / 100
+            out += f"; for {share:.0%} of the network give {share:g}"
         raise errors.InputError(
             f"No strategy meets {constraint.describe()}: with ratios from "
             f"{settings.min_ratio} to {settings.max_ratio} this network can "

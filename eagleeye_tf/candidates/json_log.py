@@ -137,7 +137,8 @@ class JsonLog(abc.ABC):
                 raise errors.InputError(
                     f"{self._path} belongs to another {self.what}: "
                     f"{errors.change(key, header.get(key), value)}. Use the "
-                    "same settings to continue it, or another workdir."
+                    "same settings to continue it, or another workdir (in "
+                    "Python, another log_path)."
                 )
 
 

@@ -9,6 +9,7 @@ from eagleeye_tf import errors
 from eagleeye_tf.data import source as source_lib
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+_NAMED = 10  # Unreadable files, by name, before the rest is counted.
 _TEST_FOLDERS = ("test", "val", "valid", "validation")
 
 
@@ -44,7 +45,7 @@ def open_folder(root):
         train=_file_examples(train),
         test=_file_examples(test),
         image_shape=None,
-        augmentation="resized_crop_flip",
+        augmentation=None,
         resizing="stretch",
         fingerprint=source_lib.digest(
             *(
@@ -52,7 +53,72 @@ def open_folder(root):
                 for path, _ in train + test
             )
         ),
+        told=_told(root, len(train), len(test), class_names),
+        files=tuple(path for path, _ in train + test),
     )
+
+
+def require_readable(files, on_image):
+    """Decodes files once, to tell all at once which cannot be.
+
+    Args:
+        files: names of image files.
+        on_image: function of nothing, called after each that can be read.
+
+    Raises:
+        InputError: if any cannot be read.
+    """
+
+    def read(index):
+        size = tf.size(_decode(paths[index]), tf.int64)
+        return index + 0 * size  # Else nothing would be decoded.
+
+    paths = tf.constant(files)
+    left = set(range(len(files)))
+    indices = tf.data.Dataset.range(len(files))
+    for index in indices.map(read, tf.data.AUTOTUNE).ignore_errors():
+        left.remove(int(index))
+        on_image()
+    if left:
+        raise _unreadable([files[index] for index in sorted(left)])
+
+
+def _unreadable(paths):
+    """The InputError for files that are no images."""
+    what = f"{paths[0]!r} is not a readable image"
+    if len(paths) > 1:
+        named = ", ".join(map(repr, paths[:_NAMED]))
+        more = f" and {len(paths) - _NAMED} more" * (len(paths) > _NAMED)
+        what = f"{len(paths)} files are not readable images: {named}{more}"
+    return errors.InputError(
+        f"{what} (JPEG, PNG, BMP, GIF or WebP): repair or remove "
+        f"{'them' if len(paths) > 1 else 'it'}."
+    )
+
+
+def _decode(path):
+    return source_lib.decode_bytes(tf.io.read_file(path))
+
+
+def _told(root, train, test, class_names):
+    """What was found, and which files are no images of ours."""
+    told = (
+        f"{str(root)!r}: {train:,} training and {test:,} test images of "
+        f"{len(class_names)} classes."
+    )
+    others = [
+        path
+        for path in root.rglob("*")
+        if path.is_file()
+        and not _is_hidden(path, root)
+        and path.suffix.lower() not in _IMAGE_SUFFIXES
+    ]
+    if others:
+        told += (
+            f" {len(others):,} files are left out, such as "
+            f"{str(min(others))!r}: images are {', '.join(_IMAGE_SUFFIXES)}."
+        )
+    return told
 
 
 def _folders(root):
@@ -108,9 +174,12 @@ def _list_images(root, class_names):
 
 def _is_image(path, folder):
     """Whether a path is a file with an image's suffix, and not hidden."""
-    hidden = any(p.startswith(".") for p in path.relative_to(folder).parts)
     is_named_so = path.suffix.lower() in _IMAGE_SUFFIXES
-    return is_named_so and not hidden and path.is_file()
+    return is_named_so and not _is_hidden(path, folder) and path.is_file()
+
+
+def _is_hidden(path, folder):
+    return any(p.startswith(".") for p in path.relative_to(folder).parts)
 
 
 def _file_examples(files):
@@ -122,18 +191,12 @@ def _file_examples(files):
             (paths[start:stop], labels[start:stop])
         )
 
-    def decode(path):
-        return source_lib.decode_bytes(tf.io.read_file(path))
-
     def blame(start, stop):
         for path in paths[start:stop]:
             try:
-                decode(path)
+                _decode(path)
             except tf.errors.OpError:  # No image, or not there any more.
-                return errors.InputError(
-                    f"{path!r} is not a readable image (JPEG, PNG, BMP, GIF "
-                    "or WebP): repair or remove it."
-                )
+                return _unreadable([path])
         return None
 
-    return source_lib.Examples(0, len(files), read, decode, blame)
+    return source_lib.Examples(0, len(files), read, _decode, blame)

@@ -79,11 +79,14 @@ class Source:
         test: test `Examples`.
         image_shape: (height, width, channels) if all images have one, else
             None.
-        augmentation: the kind that suits it (see `images.AUGMENTATIONS`).
+        augmentation: the kind that suits it (see `images.AUGMENTATIONS`);
+            None if that depends on the size of images that a network takes.
         resizing: how its images come to another size (see
             `images.RESIZINGS`).
         fingerprint: changes when the data set does, as far as can be told
             without reading all of a large one.
+        told: what its owner should know of it; or "".
+        files: names of all image files, if it is made of such.
     """
 
     name: str
@@ -91,9 +94,11 @@ class Source:
     train: Examples
     test: Examples
     image_shape: tuple | None
-    augmentation: str
+    augmentation: str | None
     resizing: str
     fingerprint: str
+    told: str = ""
+    files: tuple = ()
 
 
 def in_memory(name, class_names, train, test, augmentation):

@@ -20,6 +20,9 @@ _IN_MEMORY = 2**31
 # Enough items to mix any data set whose order is already without meaning.
 _SHUFFLE_BUFFER = 65_536
 
+# Of small images, areas of 8 % would be a few pixels.
+_SMALL = 64
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:
@@ -205,8 +208,6 @@ def split(
         InputError: if there are too few training images, or an argument is
             out of range.
     """
-    kind = augmentation or source.augmentation
-    images_lib.check("augmentation", kind, images_lib.AUGMENTATIONS)
     resizing = resizing or source.resizing
     images_lib.check("resizing", resizing, images_lib.RESIZINGS)
     if (
@@ -218,6 +219,8 @@ def split(
             "Images have a fixed shape (height, width, 1 or 3 channels). "
             f"Received: {tuple(image_shape)}."
         )
+    kind = augmentation or source.augmentation or _augmentation(image_shape)
+    images_lib.check("augmentation", kind, images_lib.AUGMENTATIONS)
     for name, number in (
         ("calibration_images", calibration_images),
         ("sub_validation_images", sub_validation_images),
@@ -247,3 +250,9 @@ def split(
         resizing=None if source.image_shape == tuple(image_shape) else resizing,
         fingerprint=source.fingerprint,
     )
+
+
+def _augmentation(image_shape):
+    """The kind for images of which nothing but the size is known."""
+    # Mirrored, a digit or a letter would be another one, or none.
+    return "shift" if max(image_shape[:2]) <= _SMALL else "resized_crop_flip"

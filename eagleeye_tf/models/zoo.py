@@ -55,6 +55,16 @@ def load_file(path, image_shape=None):
     """
     if not os.path.exists(path):
         raise errors.InputError(f"There is no model file {path!r}.")
+    if os.path.isdir(path):
+        raise errors.InputError(
+            f"{path!r} is a folder; a SavedModel does not say how its layers "
+            "are connected. Give the .keras file that it was made from."
+        )
+    if path.endswith(".weights.h5"):
+        raise errors.InputError(
+            f"{path!r} holds weights without the model: give the .keras file, "
+            "or the weights as --weights to a model given by name."
+        )
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # A foreign file can fail in any way.

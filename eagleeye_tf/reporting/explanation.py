@@ -1,6 +1,45 @@
 """What can be pruned in a network, what cannot, and what budgets it reaches."""
 
+from eagleeye_tf import errors
+from eagleeye_tf.pruning.channel_graph import ChannelGraph
+from eagleeye_tf.pruning.cost import CostModel
 from eagleeye_tf.reporting import tables
+
+
+def explain(model):
+    """Says what of a model can be pruned, and what cannot and why.
+
+    Args:
+        model: functional or Sequential `keras.Model`.
+
+    Returns:
+        Markdown, to print: the channel groups with their shares of the MACs
+        and parameters, and the channels that stay with the reason.
+
+    Raises:
+        InputError: if the model does not say how its layers are connected.
+    """
+    graph = ChannelGraph(model)
+    try:
+        cost_model = CostModel(graph)
+    except errors.InputError:  # The size of images is open.
+        cost_model = None
+    return channels(graph, cost_model)
+
+
+def channels(graph, cost_model=None):
+    """All channels of a network: those of groups, and those that stay.
+
+    Args:
+        graph: a `ChannelGraph`.
+        cost_model: its `CostModel`, if it has one.
+    """
+    parts = [groups(graph, cost_model)]
+    if graph.frozen:
+        parts.append(frozen(graph))
+    if cost_model is not None and cost_model.uncounted:
+        parts.append(uncounted(cost_model.uncounted))
+    return "\n\n".join(str(part) for part in parts)
 
 
 def groups(graph, cost_model=None):

@@ -11,11 +11,13 @@ from eagleeye_tf import errors
 from eagleeye_tf import files
 from eagleeye_tf import progress
 from eagleeye_tf.candidates import scoring
+from eagleeye_tf.data import folders
 from eagleeye_tf.data import images as images_lib
 from eagleeye_tf.data import sources
 from eagleeye_tf.data import splits
 from eagleeye_tf.models import zoo
 from eagleeye_tf.stages import about
+from eagleeye_tf.stages import console
 from eagleeye_tf.stages import devices
 from eagleeye_tf.stages import interface
 from eagleeye_tf.stages import modules
@@ -24,6 +26,8 @@ from eagleeye_tf.stages import paths
 flags.adopt_module_key_flags(devices)
 flags.adopt_module_key_flags(modules)
 
+# Image files that are decoded before all else: some minutes' worth.
+_LOOKED_AT = 100_000
 
 _MODEL = flags.DEFINE(
     paths.Parser(),
@@ -93,7 +97,9 @@ _AUGMENTATION = flags.DEFINE_enum(
     images_lib.AUGMENTATIONS,
     "How training images vary: not at all; by shifts of up to an eighth, with "
     "every other image mirrored or not; or as random areas of 8 to 100 %, "
-    "mirrored. By default what suits the data set.",
+    "mirrored. By default what suits the data set: shift_flip for small "
+    "images from TFDS, shift for small ones of a folder or digits, else "
+    "resized_crop_flip.",
 )
 _RESIZING = flags.DEFINE_enum(
     "resizing",
@@ -303,9 +309,28 @@ def open_job(several_machines=None, leaves_results=True):
         seed=SEED.value,
         leads=leads,
     )
+    if leads and source.told:
+        console.say(source.told)
     if leads and leaves_results:
         about.note(path, f"{job.model_name()} on {data.name}")
+        _require_readable(source, path / "cache" / "readable.json")
     return job
+
+
+def _require_readable(source, path):
+    """Looks at all images before hours of work meet one that is damaged.
+
+    Args:
+        source: a `Source`.
+        path: where to note that it was done, for the stages that follow.
+    """
+    known = {"data": source.fingerprint}
+    count = len(source.files)
+    if not 0 < count <= _LOOKED_AT or files.read_json(path) == known:
+        return
+    with progress.bar(count, "Looking at images", "image") as bar:
+        folders.require_readable(source.files, bar.update)
+    files.write_json(path, known)
 
 
 def existing_workdir():

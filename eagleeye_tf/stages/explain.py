@@ -54,14 +54,10 @@ def main():
         cost_model, obstacle = CostModel(graph), None
     except errors.InputError as error:  # The size of images is open.
         cost_model, obstacle = None, error
-    console.say(explanation.groups(graph, cost_model))
-    if graph.frozen:
-        console.say("\n" + explanation.frozen(graph))
+    console.say(explanation.channels(graph, cost_model))
     channel_graph.require_groups(graph)
     if obstacle is not None:
         raise obstacle
-    if cost_model.uncounted:
-        console.say("\n" + explanation.uncounted(cost_model.uncounted))
     console.say("\n" + _reach(graph, cost_model, settings))
     if job:
         _show_sensitivity(job, graph, settings, ratios)

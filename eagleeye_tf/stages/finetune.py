@@ -19,6 +19,7 @@ from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import fitting
 from eagleeye_tf.stages import machines
+from eagleeye_tf.stages import search
 from eagleeye_tf.training import schedules
 
 _NUM_WINNERS = flags.DEFINE_integer(
@@ -192,6 +193,7 @@ def _searched(job):
         )
     split = job.split()
     files.require_same(job.workdir / "search", found["split"], split, split)
+    search.require_same(found["settings"])
     model = job.trained_model()
     if batches_lib.model_fingerprint(model) != found["model"]:
         raise errors.InputError(
@@ -257,7 +259,25 @@ def _finetune_one(job, pruner, candidate, rank, settings):
         f"{last.correct / last.total:.2%} on sub-validation"
         f"{'' if result['held_out'] else ', which it was trained on'}."
     )
+    _warn_if_worse(candidate, last, job.data.augmentation)
     return result
+
+
+def _warn_if_worse(candidate, last, augmentation):
+    """Warns if fine-tuning took away what the winner could do without it."""
+    accuracy = last.correct / last.total
+    if _FROM_SCRATCH.value or accuracy >= candidate.score:
+        return
+    warnings.warn(
+        f"Fine-tuning left the winner worse than it was: {accuracy:.2%} "
+        f"instead of {candidate.score:.2%} on sub-validation. Its images may "
+        f"vary in ways that the network never saw (--augmentation, now "
+        f"{augmentation}; none leaves them as they are), BN statistics may lag "
+        "behind after so few steps (--recalibrate), or it takes more --epochs "
+        "or another --learning_rate.",
+        errors.PlausibilityWarning,
+        stacklevel=2,
+    )
 
 
 def _recalibrate(model, job, last):

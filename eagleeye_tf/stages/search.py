@@ -143,6 +143,10 @@ _CALIBRATION_MOMENTUM = flags.DEFINE_float(
 )
 
 
+# Settings of a search that are also those of other stages.
+_OWN = ("batch_size", "seed")
+
+
 def search_settings():
     """The `SearchSettings` that the flags describe.
 
@@ -213,6 +217,27 @@ def require_reachable(model):
     cost_model = CostModel(graph)
     wanted = constraints.wanted(settings, cost_model)
     constraints.check_reachable(wanted, cost_model, graph.groups, settings)
+
+
+def require_same(found):
+    """Raises InputError if flags ask for another search than was made.
+
+    Only flags that were given count: a stage that comes after a search need
+    not be told again.
+
+    Args:
+        found: the settings that `search/result.json` holds.
+    """
+    asked = search_settings().identity()
+    for name in sorted((asked.keys() & found.keys()) - {*_OWN}):
+        value = found[name]
+        given = name in flags.FLAGS and flags.FLAGS[name].present
+        if given and asked[name] != value:
+            raise errors.InputError(
+                f"The search in this workdir was made with --{name}={value}. "
+                f"Received: --{name}={flags.FLAGS[name].value}; leave it out, "
+                "or search in another --workdir."
+            )
 
 
 def search(job):

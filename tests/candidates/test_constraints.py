@@ -89,3 +89,14 @@ def test_unreachable_budget_names_the_range(macs, way_out):
         constraints.check_reachable(limit, cost_model, graph.groups, settings)
     assert f"({low:,} to {high:,})" in message
     assert way_out in message
+
+
+def test_a_budget_that_looks_like_percents():
+    graph = ChannelGraph(toys.chain(channels=(10, 10)))
+    cost_model = CostModel(graph)
+    full = cost_model.full().macs
+    settings = types.SimpleNamespace(min_ratio=0.1, max_ratio=0.5, round_to=1)
+    wanted = [constraints.make("macs", 50, 0.001, full)]
+    told = "raise max_ratio; for 50% of the network give 0.5"
+    with pytest.raises(errors.InputError, match=told):
+        constraints.check_reachable(wanted, cost_model, graph.groups, settings)

@@ -1,5 +1,6 @@
 import warnings
 
+import keras
 import numpy as np
 import pytest
 import toys
@@ -63,6 +64,29 @@ def test_a_guess_has_a_third_and_two_standard_deviations(
         search(model, images, labels)
     told = [x for x in caught if x.category is errors.PlausibilityWarning]
     assert len(told) == is_guess
+
+
+def test_statistics_that_lag_behind_are_told(known):
+    """The network knows everything, once its BN statistics are its own."""
+    model, images, _ = known
+    late = keras.models.clone_model(model)
+    late.set_weights(model.get_weights())
+    ee.adapt_batch_norm(late, images)
+    bias = late.layers[-1].bias
+    bias.assign(bias - toys.outputs(late, images).mean(0))
+    labels = toys.outputs(late, images).argmax(1)
+    for layer in late.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_mean.assign(layer.moving_mean + 1e3)
+    told = "has [0-9]+ of 90 .*, and 90 with"
+    with pytest.warns(errors.PlausibilityWarning, match=told) as caught:
+        ee.search(late, images, (images, labels), SETTINGS, verbose=False)
+    (told,) = [
+        warning
+        for warning in caught
+        if warning.category is errors.PlausibilityWarning
+    ]
+    assert "--recalibrate" in str(told.message)
 
 
 def test_two_images_tell_nothing(known):

@@ -89,6 +89,22 @@ def test_what_is_no_class_and_no_image(tmp_path):
     assert source.train.size + source.test.size == 2
 
 
+def test_what_was_found_in_a_folder_is_told(tmp_path):
+    for name in ("a", "b"):
+        for number in range(5):
+            write_image(tmp_path / name / f"{number}.png", number)
+    root = str(tmp_path)
+    told = f"{root!r}: 8 training and 2 test images of 2 classes."
+    assert sources.open_source(root).told == told
+    for path in ("b/x.tif", "a/x.tiff", ".git/config"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).touch()
+    first = str(tmp_path / "a" / "x.tiff")
+    assert sources.open_source(root).told.startswith(
+        f"{told} 2 files are left out, such as {first!r}: images are "
+    )
+
+
 @pytest.mark.parametrize("suffix", ["PNG", "bmp", "gif", "webp"])
 def test_formats(tmp_path, suffix):
     image = np.full((6, 5, 3), 51, np.uint8)

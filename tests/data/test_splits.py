@@ -3,6 +3,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from tests_data import write_numbered_folder
 
 from eagleeye_tf import errors
@@ -60,6 +61,20 @@ def test_epochs_are_shuffled_and_repeatable(data):
     assert epoch(0, 0) != epoch(0, 1)
     assert epoch(0, 0) != epoch(1, 0)
     assert sorted(epoch(0, 0)) == sorted(epoch(0, 1))
+
+
+def test_augmentation_suits_the_size_where_nothing_else_is_known(tmp_path):
+    for name in ("a", "b"):
+        for number in range(5):
+            path = tmp_path / name / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            image = np.ones((9, 9, 3), np.uint8)
+            path.write_bytes(tf.io.encode_png(image).numpy())
+    source = sources.open_source(str(tmp_path))
+    for size, kind in ((64, "shift"), (65, "resized_crop_flip")):
+        data = splits.split(source, (32, size, 3), 2, 2)
+        assert data.augmentation == kind
+    assert splits.split(source, (9, 9, 3), 2, 2, "none").augmentation == "none"
 
 
 def test_augmentation_differs_between_epochs():

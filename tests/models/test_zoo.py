@@ -170,6 +170,12 @@ def test_missing_and_damaged_files(tmp_path):
     damaged.write_bytes(b"PK not a zip")
     with pytest.raises(errors.InputError, match="cannot load.*damaged"):
         zoo.load_file(str(damaged))
+    with pytest.raises(errors.InputError, match="is a folder; a SavedModel"):
+        zoo.load_file(str(tmp_path))
+    weights = tmp_path / "net.weights.h5"
+    zoo.build("resnet20", (32, 32, 3), 10, 0.25).save_weights(weights)
+    with pytest.raises(errors.InputError, match="without the model.*--weights"):
+        zoo.load_file(str(weights))
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])

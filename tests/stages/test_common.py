@@ -160,11 +160,32 @@ def test_unreadable_image_is_named_by_search_and_test(set_flags, tmp_path):
     for path in folder.rglob("*.png"):
         path.write_bytes(b"no image")
     set_flags(dataset="folder", data_dir=str(folder), image_size=8)
-    job = common.open_job()
+    job = common.open_job(leaves_results=False)
     with refused(r"\.png' is not a readable image"):
         job.data.arrays(job.data.calibration)
     with refused(r"\.png' is not a readable image"):
         job.test(toys.chain(classes=2), "Test")
+
+
+def test_all_images_are_looked_at_once_before_any_work(
+    set_flags, tmp_path, monkeypatch
+):
+    folder = tests_data.write_numbered_folder(tmp_path / "images", 300)
+    set_flags(dataset="folder", data_dir=str(folder), image_size=8)
+    files = sorted(folder.rglob("*.png"))
+    whole = files[20].read_bytes()
+    for path in files[20:220:10]:
+        path.write_bytes(whole[:-20])
+    with refused(r"^20 files are not readable images: .* and 10 more"):
+        common.open_job()
+    for path in files[30:220:10]:
+        path.write_bytes(whole)
+    with refused(f"^'{files[20]}' is not a readable image"):
+        common.open_job()
+    files[20].write_bytes(whole)
+    common.open_job()
+    monkeypatch.setattr(common.folders, "require_readable", None)
+    common.open_job()  # Not again.
 
 
 def test_crop_of_test_images_does_not_depend_on_augmentation(

@@ -1,11 +1,15 @@
+import dataclasses
 import json
 import shutil
 import types
+import warnings
 
+import digit_models
 import keras
 import numpy as np
 import pytest
 import toys
+from absl import flags
 
 import eagleeye_tf as ee
 from eagleeye_tf import errors
@@ -213,6 +217,52 @@ def test_winners_have_seen_all_images(set_flags, winners, told):
     else:
         with pytest.raises(ee.InputError, match=told):
             finetune._winners(found)
+
+
+def test_a_winner_that_fine_tuning_spoils_is_told(
+    set_flags, tmp_path, monkeypatch
+):
+    model = digit_models.trained()
+    model.save(tmp_path / "model.keras")
+    set_flags(
+        model=str(tmp_path / "model.keras"),
+        macs=0.5,
+        tolerance=0.2,
+        num_candidates=3,
+        augmentation="shift",
+        epochs=1,
+    )
+    job = common.open_job()
+    search.search(job)
+    fit = finetune.fitting.fit
+
+    def spoilt(*arguments, **options):
+        (epoch,) = fit(*arguments, **options)
+        return [dataclasses.replace(epoch, correct=7)]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", errors.PlausibilityWarning)
+        finetune.finetune(job)
+    shutil.rmtree(job.workdir / "finetune")
+    monkeypatch.setattr(finetune.fitting, "fit", spoilt)
+    told = "10.94% instead of .*--augmentation, now shift.*--recalibrate"
+    with pytest.warns(errors.PlausibilityWarning, match=told):
+        finetune.finetune(job)
+
+
+def test_other_budgets_than_those_of_the_search_are_told(
+    set_flags, monkeypatch
+):
+    found = ee.SearchSettings(macs=0.5, round_to=8).identity()
+    set_flags(macs=0.1, round_to=8)
+    search.require_same(found)  # Not given, but the defaults of a test.
+    for name in ("macs", "round_to", "seed"):
+        monkeypatch.setattr(flags.FLAGS[name], "present", 1)
+    set_flags(seed=3)
+    with pytest.raises(errors.InputError, match="--macs=0.5. Received: .*=0.1"):
+        search.require_same(found)
+    set_flags(macs=0.5, round_to=8, seed=3)
+    search.require_same(found)
 
 
 @pytest.mark.parametrize("other", [{"num_winners": 2}, {"recalibrate": True}])
