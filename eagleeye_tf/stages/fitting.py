@@ -12,6 +12,7 @@ from eagleeye_tf import locks
 from eagleeye_tf import progress
 from eagleeye_tf.stages import summaries
 from eagleeye_tf.training import loop
+from eagleeye_tf.training import precision
 from eagleeye_tf.training import schedules
 
 _STEPS_PER_SUMMARY = 10
@@ -37,6 +38,22 @@ _LABEL_SMOOTHING = flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=0.99,
 )
+_MIXUP = flags.DEFINE_float(
+    "mixup",
+    0.0,
+    "Mix each training image with another of its batch, by shares from "
+    "Beta(mixup, mixup): 1 for shares from 0 to 1 alike, 0.2 for images that "
+    "are mostly one, 0 not to mix.",
+    lower_bound=0.0,
+)
+_PRECISION = flags.DEFINE_enum(
+    "precision",
+    "float32",
+    precision.PRECISIONS,
+    "Of convolutions and matrix products while a CPU trains: bfloat16 is "
+    "quicker where the processor has instructions for it (AMX, AVX512-BF16), "
+    "and changes nothing where it has not, nor on GPUs.",
+)
 
 
 def shared_settings(job):
@@ -45,6 +62,8 @@ def shared_settings(job):
         "schedule": _SCHEDULE.value,
         "momentum": _MOMENTUM.value,
         "label_smoothing": _LABEL_SMOOTHING.value,
+        "mixup": _MIXUP.value,
+        "precision": _PRECISION.value,
         "batch_size": job.batch_size,
         "seed": job.seed,
     }

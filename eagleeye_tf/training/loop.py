@@ -10,6 +10,8 @@ from eagleeye_tf import errors
 from eagleeye_tf import outputs as outputs_lib
 from eagleeye_tf import replicas
 from eagleeye_tf.candidates import adaptive_bn
+from eagleeye_tf.training import mixup
+from eagleeye_tf.training import precision
 from eagleeye_tf.training import quick_batch_norm
 from eagleeye_tf.training import records as records_lib
 from eagleeye_tf.training import schedules
@@ -82,7 +84,8 @@ def fit(
     for epoch in range(len(records.epochs), settings.epochs):
         batches = training_batches(epoch, records.step)
         for batch in replicas.share(batches, distribution):
-            loss = float(step(batch))
+            with precision.in_use(settings.precision):
+                loss = float(step(batch))
             _require_finite(loss, records.step + 1, epoch + 1, settings)
             if on_step:
                 on_step(epoch, records.step, loss)
@@ -214,16 +217,30 @@ class _Objective:
         images, _ = next(iter(batches))
         kind = outputs_lib.gives_probabilities(model, images)
         self._of_labels = _loss(settings, kind)
+        self._mixup = settings.mixup
         self._weight = settings.distillation_weight
         self._temperature = settings.distillation_temperature
         if self._weight:
             self._teacher = teacher
             self._kinds = outputs_lib.gives_probabilities(teacher, images), kind
 
-    def __call__(self, images, labels):
+    def __call__(self, images, labels, seed):
+        """The losses of a batch, (batch,).
+
+        Args:
+            images: tensor (batch, …).
+            labels: int tensor (batch,).
+            seed: int tensor (2,), another for each batch and replica.
+        """
         images = replicas.never_empty(tf.cast(images, tf.float32))
+        if self._mixup:
+            images, shares = mixup.mix(images, self._mixup, seed)
         outputs = self._model(images, training=True)[: tf.size(labels)]
         loss = self._of_labels(labels, outputs)
+        if self._mixup:
+            shares = shares[: tf.size(labels)]
+            others = self._of_labels(mixup.partners(labels), outputs)
+            loss = shares * loss + (1 - shares) * others
         if not self._weight:
             return loss
         answers = self._teacher(images, training=False)[: tf.size(labels)]
@@ -264,9 +281,16 @@ def _train_step(model, optimizer, objective, settings, distribution, spec):
         context = tf.distribute.get_replica_context()
         return context.all_reduce(tf.distribute.ReduceOp.SUM, own)
 
+    def batch_seed():
+        """Of what is random in a step, the same when a run goes on."""
+        context = tf.distribute.get_replica_context()
+        place = count * tf.cast(optimizer.iterations, tf.int32)
+        place += tf.cast(context.replica_id_in_sync_group, tf.int32)
+        return tf.stack([settings.seed % (2**31 - 1), place])
+
     def replica_step(images, labels):
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(objective(images, labels))
+            loss = tf.reduce_sum(objective(images, labels, batch_seed()))
             loss /= batch_size(labels)
             penalty = sum(map(tf.nn.l2_loss, kernels), tf.zeros(()))
             penalty = settings.weight_decay * penalty

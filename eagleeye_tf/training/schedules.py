@@ -1,11 +1,13 @@
 """Learning rates over a training run."""
 
 import dataclasses
+import math
 
 import keras
 
 from eagleeye_tf import errors
 from eagleeye_tf import plain_numbers
+from eagleeye_tf.training import precision
 
 SCHEDULES = ("cosine", "step", "constant")
 
@@ -29,10 +31,15 @@ class TrainingSettings:
             paper's framework the gradient gains weight_decay · weight.
         momentum: of SGD (Nesterov), in [0, 1).
         label_smoothing: in [0, 1).
+        mixup: each image is mixed with another of its batch (of its replica's
+            share of it), by shares from Beta(mixup, mixup); >= 0, where 0
+            leaves images as they are. A teacher answers for the mixed images.
         distillation_weight: share of the loss, in [0, 1], that asks for the
             answers of a teacher instead of the labels.
         distillation_temperature: by which the logits of both are divided
             before they are compared, > 0.
+        precision: "float32", or "bfloat16" for convolutions and matrix
+            products on CPUs that are quicker at it; see `precision.in_use`.
         batch_size: images per step, shared by the replicas.
         seed: of shuffling and augmentation.
 
@@ -47,8 +54,10 @@ class TrainingSettings:
     weight_decay: float = 1e-4
     momentum: float = 0.9
     label_smoothing: float = 0.0
+    mixup: float = 0.0
     distillation_weight: float = 0.0
     distillation_temperature: float = 4.0
+    precision: str = "float32"
     batch_size: int = 128
     seed: int = 0
 
@@ -65,6 +74,7 @@ class TrainingSettings:
             ("weight_decay", self.weight_decay >= 0, "at least 0"),
             ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)"),
+            ("mixup", 0 <= self.mixup < math.inf, "at least 0"),
             (
                 "distillation_weight",
                 0 <= self.distillation_weight <= 1,
@@ -81,6 +91,11 @@ class TrainingSettings:
                 "schedule",
                 self.schedule in SCHEDULES,
                 f"one of {', '.join(SCHEDULES)}",
+            ),
+            (
+                "precision",
+                self.precision in precision.PRECISIONS,
+                f"one of {', '.join(precision.PRECISIONS)}",
             ),
         )
         for name, valid, rule in rules:

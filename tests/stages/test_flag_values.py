@@ -41,6 +41,8 @@ SHARED = {
     "schedule": "step",
     "momentum": 0.7,
     "label_smoothing": 0.2,
+    "mixup": 0.3,
+    "precision": "bfloat16",
     "batch_size": 24,
     "seed": 5,
 }

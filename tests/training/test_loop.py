@@ -41,6 +41,8 @@ def fit(model, directory, epochs=3, batches=batches, **kwargs):
         label_smoothing=kwargs.pop("label_smoothing", 0.1),
         distillation_weight=kwargs.pop("distillation_weight", 0.0),
         distillation_temperature=3.0,
+        mixup=kwargs.pop("mixup", 0.0),
+        precision=kwargs.pop("precision", "float32"),
         warmup_epochs=kwargs.pop("warmup_epochs", 0),
         momentum=kwargs.pop("momentum", 0.9),
         batch_size=8,
@@ -62,8 +64,13 @@ def by_hand(
     teacher=None,
     rising=1,
     momentum=0.9,
+    mixed_in=8,
 ):
-    """SGD with Nesterov momentum on softmax cross-entropy, in NumPy."""
+    """SGD with Nesterov momentum on softmax cross-entropy, in NumPy.
+
+    `mixed_in` is the number of parts of a batch in which every example is
+    half its partner's from the other end; 8 of single ones mix nothing.
+    """
     smoothing, temperature, steps = 0.1, 3.0, 0
     kernel, bias = (np.array(w, np.float64) for w in model.get_weights())
     speed = [np.zeros_like(kernel), np.zeros_like(bias)]
@@ -71,9 +78,16 @@ def by_hand(
     for epoch in range(epochs):
         epoch_losses = []
         for x, labels in batches(epoch).as_numpy_iterator():
+            target = np.eye(2)[labels]
+            x, target = (
+                np.concatenate(
+                    [(part + part[::-1]) / 2 for part in np.split(y, mixed_in)]
+                )
+                for y in (x, target)
+            )
             logits = x @ kernel + bias
             p = softmax(logits)
-            target = np.eye(2)[labels] * (1 - smoothing) + smoothing / 2
+            target = target * (1 - smoothing) + smoothing / 2
             loss = -(target * np.log(p)).sum(1).mean()
             gradient = (p - target) / len(x)
             if teacher:
@@ -144,6 +158,42 @@ def test_teacher_by_hand(tmp_path, probabilities):
         np.testing.assert_array_equal(a, b)
 
 
+# Shares of Beta(1e8, 1e8) are a half, by a standard deviation of 4e-5.
+HALVES = 1e8
+
+
+def test_mixed_images_by_hand(tmp_path):
+    teacher = linear()
+    teacher.layers[-1].kernel.assign([[3, 0]] * 2 + [[0, 1]] * 3)
+    expected = by_hand(
+        linear(),
+        epochs=2,
+        taught=0.7,
+        teacher=teacher.get_weights(),
+        mixed_in=1,
+    )
+    model = linear()
+    epochs = fit(
+        model,
+        tmp_path,
+        epochs=2,
+        mixup=HALVES,
+        distillation_weight=0.7,
+        teacher=teacher,
+    )
+    np.testing.assert_allclose(model.get_weights()[0], expected[0], rtol=1e-3)
+    np.testing.assert_allclose([e.loss for e in epochs], expected[2], rtol=1e-3)
+
+
+def test_replicas_mix_their_own_images(tmp_path, two_replicas):
+    kernel, _, losses = by_hand(linear(), epochs=3, mixed_in=2)
+    with two_replicas.scope():
+        model = linear()
+    epochs = fit(model, tmp_path, distribution=two_replicas, mixup=HALVES)
+    np.testing.assert_allclose(model.get_weights()[0], kernel, atol=2e-4)
+    np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=1e-3)
+
+
 def test_another_momentum_by_hand(tmp_path):
     model = linear()
     kernel, _, losses = by_hand(model, epochs=3, momentum=0.5)
@@ -209,13 +259,14 @@ def test_killed_and_continued_equals_uninterrupted(
     tmp_path, seconds, killed, goes_on
 ):
     whole = linear()
-    expected = fit(whole, tmp_path / "whole", epochs=4)
+    options = {"epochs": 4, "mixup": 1.0}
+    expected = fit(whole, tmp_path / "whole", **options)
 
     def die(epoch, step, loss):
         if (epoch, step) == killed:
             raise KeyboardInterrupt
 
-    options = {"epochs": 4, "checkpoint_seconds": seconds}
+    options = {**options, "checkpoint_seconds": seconds}
     with pytest.raises(KeyboardInterrupt):
         fit(linear(), tmp_path / "killed", on_step=die, **options)
     steps = []
@@ -319,6 +370,37 @@ def test_mixed_float16_trains(tmp_path):
         )
     ]
     assert any("inner_optimizer" in name for name in names)
+
+
+def test_bfloat16_is_for_training_steps_alone(tmp_path, monkeypatch):
+    """Close to float32, whether or not the processor knows it."""
+    inside, traced = [], tf.function
+
+    def option():
+        options = tf.config.optimizer.get_experimental_options()
+        return options.get("auto_mixed_precision_onednn_bfloat16", False)
+
+    def noting(*args, **kwargs):
+        def decorate(function):
+            step = traced(*args, **kwargs)(function)
+            return lambda batch: inside.append(option()) or step(batch)
+
+        return decorate
+
+    monkeypatch.setattr(loop.tf, "function", noting)
+    kernel, _, losses = by_hand(linear(), epochs=3)
+    model = linear()
+    seen = []
+    epochs = fit(
+        model,
+        tmp_path,
+        precision="bfloat16",
+        on_step=lambda *_: seen.append(option()),
+    )
+    assert inside == [True] * 9 and not any(seen)
+    assert [weight.dtype for weight in model.weights] == ["float32"] * 2
+    np.testing.assert_allclose(model.get_weights()[0], kernel, atol=0.05)
+    np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=0.02)
 
 
 def test_diverging_loss_is_told(tmp_path):
