@@ -66,6 +66,41 @@ def with_or_without_labels(examples):
     return images, np.full(len(images), -1)
 
 
+def some_images(examples, count):
+    """Images drawn from all, always the same ones.
+
+    Of batches no more is kept in memory than these, and their labels, if they
+    have any, do not matter.
+
+    Args:
+        examples: as for `with_or_without_labels`.
+        count: how many at most.
+
+    Returns:
+        Array (count or fewer, …), in the order in which they were drawn.
+
+    Raises:
+        InputError: if there are none.
+    """
+    if is_pair(examples) or hasattr(examples, "shape"):
+        batches = [examples]
+    else:
+        batches = require_an_end(examples)
+    generator = np.random.default_rng(0)
+    images, lots = None, np.zeros(0)
+    for batch in batches:
+        new = np.asarray(
+            batch[0] if isinstance(batch, (tuple, list)) else batch
+        )
+        images = new if images is None else np.concatenate([images, new])
+        lots = np.concatenate([lots, generator.random(len(new))])
+        chosen = np.argsort(lots)[:count]
+        images, lots = images[chosen], lots[chosen]
+    if images is None or not images.size:
+        raise errors.InputError("The set of images is empty.")
+    return images
+
+
 def mixed(images, labels):
     """The same examples, in another order if they are sorted by class.
 
@@ -151,6 +186,11 @@ def check_classifier(model):
     Args:
         model: `keras.Model`.
     """
+    if not getattr(model, "inputs", None):  # Keras raises for some.
+        raise errors.InputError(
+            f"Model {model.name!r} does not say what it takes: build it, as a "
+            "functional model or as a Sequential that begins with keras.Input."
+        )
     if len(model.inputs) != 1:
         raise errors.InputError(
             "A model is scored and trained on images alone, so it has one "
@@ -229,7 +269,8 @@ def check_labels(model, labels):
     if not np.issubdtype(labels.dtype, np.integer):
         raise errors.InputError(
             "Labels are whole numbers, the index of the class. Received: "
-            f"dtype {labels.dtype}."
+            f"dtype {labels.dtype}. Whole numbers of another type become such "
+            "with labels.astype(int)."
         )
     low, high = int(labels.min()), int(labels.max())
     if low == high == -1:

@@ -93,6 +93,29 @@ def test_an_empty_slice():
         examples.as_arrays((np.zeros((0, 4, 4, 3)), np.zeros(0, int)))
 
 
+def test_some_images_are_of_all_kinds_and_always_the_same():
+    images = np.arange(1_000.0)[:, np.newaxis]
+    found = examples.some_images(images, 50)
+    assert found.shape == (50, 1)
+    assert len(np.unique(found)) == 50
+    assert found.min() < 150 and found.max() > 850
+    np.testing.assert_array_equal(examples.some_images(images, 50), found)
+    every = examples.some_images(images, 2_000)
+    np.testing.assert_array_equal(np.sort(every, axis=0), images)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_some_images_of_batches_are_those_of_the_whole(labelled):
+    images = np.arange(1_000.0)[:, np.newaxis]
+    batches = np.array_split(images, 13)
+    if labelled:  # Whatever labels are.
+        batches = [(batch, np.eye(len(batch))) for batch in batches]
+    found = examples.some_images(batches, 50)
+    np.testing.assert_array_equal(found, examples.some_images(images, 50))
+    with pytest.raises(errors.InputError, match="set of images is empty"):
+        examples.some_images([], 50)
+
+
 def test_no_batches():
     with pytest.raises(errors.InputError, match="empty"):
         examples.as_arrays([])

@@ -93,6 +93,69 @@ def test_hyperparameters_of_the_paper(
     assert (values.epochs, values.learning_rate) == (epochs, rate)
 
 
+# Paper, tables of correlation coefficients: operations left, importance, and
+# what vanilla and adaptive-BN evaluation have there.
+@pytest.mark.parametrize(
+    ("name", "macs", "importance", "expected"),
+    [
+        (
+            "cifar10_mobilenet_v1",
+            None,
+            "l1",
+            "ρ 0.613 0.933 τ 0.500 0.790 φ 0.689 0.937",
+        ),
+        (
+            "cifar10_mobilenet_v1_50",
+            0.5,
+            "l1",
+            "ρ 0.638 0.854 τ 0.369 0.656 φ 0.511 0.829",
+        ),
+        (
+            "cifar10_mobilenet_v1_62",
+            0.625,
+            "l1",
+            "ρ 0.655 0.857 τ 0.457 0.610 φ 0.632 0.785",
+        ),
+        (
+            "cifar10_resnet50",
+            None,
+            "l1",
+            "ρ 0.279 0.681 τ 0.324 0.365 φ 0.450 0.519",
+        ),
+        (
+            "imagenet_mobilenet_v2",
+            None,
+            "l1",
+            "ρ -0.09 0.634 τ -0.162 0.404 φ -0.216 0.564",
+        ),
+        (
+            "imagenet_mobilenet_v1_l2",
+            None,
+            "l2",
+            "ρ 0.074 0.535 τ 0.014 0.367 φ 0.021 0.516",
+        ),
+    ],
+)
+def test_correlation_studies_of_the_paper(
+    name, macs, importance, expected, parsed
+):
+    path = recipe(f"correlate_{name}")
+    parsed(path)
+    settings = search.study_settings()
+    budget = (1, 1) if macs is None else (macs, 0.005)
+    assert (settings.macs, settings.tolerance) == budget
+    assert settings.importance == importance
+    assert settings.algorithm == "random"
+    assert (settings.min_ratio, settings.max_ratio) == (0, 0.7)
+    assert settings.num_candidates == 50
+    values, is_cifar10 = flags.FLAGS, name.startswith("cifar10")
+    assert (values.epochs, values.learning_rate, values.weight_decay) == (
+        (30, 1e-3, 5e-4) if is_cifar10 else (20, 1e-2, 1e-4)
+    )
+    told = head(path).partition("Expected in the paper:")[2]
+    assert " ".join(re.findall(r"[ρτφ]|-?\d\.\d+", told)) == expected
+
+
 CIFAR10_MOBILENETS = [
     f"cifar10_mobilenet_v1_{budget}{kind}"
     for budget in ("26m", "12m", "3m")

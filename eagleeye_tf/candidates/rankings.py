@@ -9,6 +9,7 @@ import pathlib
 
 import numpy as np
 
+from eagleeye_tf import errors
 from eagleeye_tf import files
 from eagleeye_tf.candidates import batches
 from eagleeye_tf.pruning import importance
@@ -42,6 +43,7 @@ class Rankings:
             path = pathlib.Path(log_path)
             self._path = path.with_suffix(".rankings.json")
             self._of = json.loads(json.dumps(identity))  # Tuples are lists.
+            self._log_path = path
             self._take()
 
     def _take(self):
@@ -52,7 +54,23 @@ class Rankings:
             )
 
     def keep(self):
-        """Writes them down, once it is known that the log is of the same."""
+        """Writes them down, once it is known that the log is of the same.
+
+        Raises:
+            InputError: if the log has records, and nobody knows any more
+                which channels were cut.
+        """
         if self._path:
+            if not self._path.exists() and _has_records(self._log_path):
+                raise errors.InputError(
+                    f"{str(self._log_path)!r} goes on with the channels that "
+                    f"it began with, which {str(self._path)!r} tells: put "
+                    "that file beside it, or begin another log."
+                )
             rankings = [ranking.tolist() for ranking in self.pruner.rankings]
             files.write_json(self._path, {"of": self._of, "rankings": rankings})
+
+
+def _has_records(log_path):
+    """Whether a log holds more than its header."""
+    return log_path.exists() and log_path.read_bytes().count(b"\n") > 1

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import pathlib
+import shutil
 
 import numpy as np
 import tensorflow as tf
@@ -16,9 +17,9 @@ from eagleeye_tf.deployment import agreement
 from eagleeye_tf.deployment import formats as formats_lib
 from eagleeye_tf.deployment import saved_model
 
-# int8 has its ranges from the first so many images; outputs are compared on
-# the first few of them.
-_RANGE_IMAGES = 256
+# int8 has its ranges from so many images; outputs are compared on a few of
+# them.
+RANGE_IMAGES = 256
 _COMPARED_IMAGES = 64
 
 
@@ -54,11 +55,12 @@ def export(model, directory, images, formats=()):
         model: `keras.Model` with one input and one output (batch, classes).
         directory: folder for `saved_model/` and, by format,
             `model_float32.tflite`, `model_float16.tflite`,
-            `model_int8.tflite` and `model.onnx`; older ones are replaced.
+            `model_int8.tflite` and `model.onnx`; older ones are removed
+            first.
         images: real inputs, with labels or without: an array, or a
-            `tf.data.Dataset`, a Keras `PyDataset` or a list of batches.
-            Outputs are compared on the first 64; the first 256 give int8 its
-            ranges, so they should be of all kinds.
+            `tf.data.Dataset`, a Keras `PyDataset` or a list of batches, in
+            any order. 256 drawn from all of them, always the same ones, give
+            int8 its ranges; outputs are compared on 64 of those.
         formats: "litert", "litert_float16", "litert_int8", "onnx", or
             several of them.
 
@@ -74,12 +76,12 @@ def export(model, directory, images, formats=()):
     formats = [formats] if isinstance(formats, str) else formats
     formats_lib.require(formats)
     files.check_path(directory)
-    images, _ = examples.with_or_without_labels(images)
+    images = examples.some_images(images, RANGE_IMAGES)
     _require_one_input_and_output(model, images.shape)
-    images = images[:_RANGE_IMAGES]
     some = np.asarray(images[:_COMPARED_IMAGES], np.float32)
     saved = pathlib.Path(directory) / "saved_model"
     saved.parent.mkdir(parents=True, exist_ok=True)
+    clear(saved.parent)
     with _no_chatter():
         difference = saved_model.export(model, saved, some)
     written = [_record("saved_model", saved, difference)]
@@ -88,7 +90,6 @@ def export(model, directory, images, formats=()):
     for name in formats:
         kind = formats_lib.FORMATS[name]
         path = saved.with_name(kind.file)
-        path.unlink(missing_ok=True)
         with _no_chatter():
             kind.write(model, saved, path, images)
         try:
@@ -98,6 +99,14 @@ def export(model, directory, images, formats=()):
             raise
         written.append(file)
     return written
+
+
+def clear(directory):
+    """Removes what `export` writes to a `pathlib.Path`, in all formats."""
+    for name in ("saved_model", "saved_model.tmp"):
+        shutil.rmtree(directory / name, ignore_errors=True)
+    for kind in formats_lib.FORMATS.values():
+        (directory / kind.file).unlink(missing_ok=True)
 
 
 def check(name, path, images, expected, tolerance):

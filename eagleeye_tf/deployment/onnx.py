@@ -21,7 +21,8 @@ def convert(model, path):
     """
     _package("tf2onnx")
     (spec,) = model.inputs
-    signature = tf.TensorSpec(spec.shape, spec.dtype, name="images")
+    # Keras makes of them what the model takes.
+    signature = tf.TensorSpec(spec.shape, tf.float32, name="images")
     with files.replacing(path) as temporary:
         try:
             serving.Inference(model).export(

@@ -24,12 +24,14 @@ import numpy as np
 import tensorflow as tf
 
 from eagleeye_tf import errors
+from eagleeye_tf import examples
 from eagleeye_tf import quiet
 from eagleeye_tf.deployment import formats
 from eagleeye_tf.deployment import saved_model
 
 FORMATS = ("saved_model", *formats.FORMATS)
 
+_RANGE_IMAGES = 64
 _WARM_UP = 10
 _ROUNDS = 5
 _SECONDS = 0.2  # for a file in a round
@@ -84,7 +86,7 @@ class Stopwatch:
         format: name in `formats.FORMATS`, which run on the CPU; or
             "saved_model", which runs on a GPU where there is one.
         num_threads: of the CPU.
-        images: array (examples, …), from which int8 has its ranges.
+        images: as for `exporting.export`; 64 of them give int8 its ranges.
 
     Raises:
         InputError: if there is no such format, or it lacks images.
@@ -108,11 +110,19 @@ class Stopwatch:
         self._format = format
         self._use_gpu = format == "saved_model"
         self._num_threads = num_threads
-        self._images = images
+        self._images = None
+        if images is not None:
+            self._images = examples.some_images(images, _RANGE_IMAGES)
 
     def __call__(self, models):
         """Milliseconds of one image in each `keras.Model`: list of float."""
         shape = models[0].input_shape[1:]
+        if None in shape:
+            raise errors.InputError(
+                "Latency is that of images of a fixed size. Received: a model "
+                f"whose images have the shape {shape}; give keras.Input a "
+                "shape without None."
+            )
         with tempfile.TemporaryDirectory() as folder:
             paths = [
                 self._write(model, pathlib.Path(folder) / str(number))

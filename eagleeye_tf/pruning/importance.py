@@ -93,9 +93,10 @@ class BatchNormScale:
 class Taylor:
     """What the loss would change without a filter, to first order, squared.
 
-    (Σ gradient · weight)² over a filter, mean over batches of 64 labelled
-    images, summed over the group's layers (Molchanov et al. 2019, equation
-    8). The network is in inference mode.
+    (Σ gradient · weight)² over a filter, mean over batches of up to 64
+    labelled images, all of about the same size, summed over the group's
+    layers (Molchanov et al. 2019, equation 8). The network is in inference
+    mode.
     """
 
     def __init__(self, graph, examples):
@@ -133,8 +134,10 @@ class Taylor:
         ]
         found = [[] for _ in kernels]
         gradients = _gradients(model, [k for _, k, _ in kernels], images)
-        for start in range(0, len(labels), _BATCH):
-            batch = slice(start, start + _BATCH)
+        count = -(-len(labels) // _BATCH)
+        # The gradients of a few images alone are larger than those of many.
+        for batch in np.array_split(np.arange(len(labels)), count):
+            batch = slice(batch[0], batch[-1] + 1)
             parts = gradients(
                 tf.convert_to_tensor(images[batch]),
                 tf.convert_to_tensor(labels[batch], tf.int64),
@@ -165,7 +168,7 @@ def _gradients(model, kernels, images):
             loss = tf.reduce_mean(losses)
         return tape.gradient(loss, variables, unconnected_gradients="zero")
 
-    signature = [  # The last batch may be smaller.
+    signature = [  # Some batches may be smaller by one.
         tf.TensorSpec((None, *images.shape[1:]), images.dtype),
         tf.TensorSpec((None,), tf.int64),
     ]

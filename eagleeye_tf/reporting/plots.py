@@ -35,8 +35,7 @@ def sensitivity(stem, names, ratios, scores, full_score):
         axes.plot(
             places,
             [row[place] for row in scores],
-            marker="o",
-            markersize=4,
+            **_line(place),
             label=f"ratio {ratio:g}",
         )
     axes.set_xticks(places, names, rotation=90, fontsize=8)
@@ -236,10 +235,7 @@ def epochs(stem, winners):
         axes.plot(
             range(1, len(values) + 1),
             values,
-            marker="os^vD"[number % 5],
-            markersize=4,
-            color="0.2",
-            linestyle=("-", "--", ":", "-.")[number % 4],
+            **_line(number),
             label=name,
         )
     axes.set_xlabel("epoch")
@@ -273,6 +269,16 @@ def kept(stem, names, sizes, channels):
     axes.set_xlabel("channels")
     drawing.legend(loc="outside upper center", ncols=2, fontsize=8)
     _write(drawing, stem)
+
+
+def _line(number):
+    """The look of one line of several, to be told apart in grey."""
+    return {
+        "color": "0.2",
+        "linestyle": ("-", "--", ":", "-.")[number % 4],
+        "marker": "os^vD"[number % 5],
+        "markersize": 4,
+    }
 
 
 def _percent(value, _):

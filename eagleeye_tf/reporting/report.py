@@ -1,6 +1,7 @@
 """The report of a workdir, from its records alone."""
 
 import pathlib
+import re
 
 from eagleeye_tf.candidates.log import Candidate
 from eagleeye_tf.pruning.cost import Cost
@@ -229,8 +230,14 @@ def _settings(values):
             rows += [(f"{name}: {n}", v) for n, v in value.items()]
         else:
             rows.append((name, value))
-    given = [(name, str(v)) for name, v in rows if v is not None]
+    given = [(name, _short(str(v))) for name, v in rows if v is not None]
     return Table(("setting", "value"), given)
+
+
+def _short(text):
+    """A fingerprint's first digits, which tell it from others."""
+    is_fingerprint = re.fullmatch("[0-9a-f]{40,}", text)
+    return f"{text[:12]}…" if is_fingerprint else text
 
 
 def _kept(finetuning, groups):

@@ -81,6 +81,7 @@ def main():
         phi_k=k,
         settings={**_described(job), **identity},
     )
+    told.settings({**settings.identity(), **training.identity()})
     with FineTunedLog(folder / "finetuned.jsonl", identity) as tuned:
         files.write_json(folder / "study.json", dataclasses.asdict(plan))
         _fine_tune_all(job, pruner, candidates, training, tuned, told)

@@ -64,6 +64,7 @@ def export(job, path):
 
 def _export(job, path, directory):
     images, _ = job.data.arrays(job.data.calibration)
+    images = images[: exporting.RANGE_IMAGES]  # Of all kinds.
     written = _write(job, path, directory, images)
     saved = next(file for file in written if file.format == "saved_model")
     result = {"source": str(path), "largest_difference": saved.difference}
@@ -97,10 +98,9 @@ def require_other_folder(job, path=None):
 
 def _clear(directory, path):
     """Removes all that an export writes, but for the file to export."""
-    for name in ("full", "saved_model", "saved_model.tmp"):
-        shutil.rmtree(directory / name, ignore_errors=True)
-    names = [kind.file for kind in formats.FORMATS.values()]
-    for name in ("result.json", "model.keras", *names):
+    exporting.clear(directory)
+    shutil.rmtree(directory / "full", ignore_errors=True)
+    for name in ("result.json", "model.keras"):
         if (directory / name).resolve() != path.resolve():
             (directory / name).unlink(missing_ok=True)
 

@@ -366,7 +366,7 @@ def _warn_of_frozen(model):
 def identity(settings):
     """What the result of fine-tuning depends on beside the candidate."""
     return {
-        "training": dataclasses.asdict(settings),
+        "training": settings.identity(),
         **_ways(),
     }
 

@@ -71,9 +71,7 @@ def shared_settings(job):
 
 def claim(directory, job, settings, **more):
     """Ties a stage's folder to all settings its result depends on."""
-    files.claim(
-        directory, {**job.settings(), **dataclasses.asdict(settings), **more}
-    )
+    files.claim(directory, {**job.settings(), **settings.identity(), **more})
 
 
 @contextlib.contextmanager

@@ -9,8 +9,6 @@ from eagleeye_tf.deployment import formats
 from eagleeye_tf.deployment import stopwatch
 
 _DEFAULTS = settings_lib.SearchSettings()
-# int8 looks at images, for its ranges alone: of those any few will do.
-_IMAGES = 64
 
 _LATENCY = flags.DEFINE_float(
     "latency",
@@ -87,7 +85,7 @@ def latencies(job, model, settings):
     if not settings.has_latency_budget:
         return None
     images, _ = job.data.arrays(job.data.calibration)
-    watch = stopwatch.Stopwatch(_FORMAT.value, _THREADS.value, images[:_IMAGES])
+    watch = stopwatch.Stopwatch(_FORMAT.value, _THREADS.value, images)
     told = _Progress()
     found = latency_lib.Latencies(
         model, watch, job.workdir / "search" / "latency.jsonl", told

@@ -14,7 +14,14 @@ from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 
 # What comes of a record that another version wrote, or somebody changed.
-_DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+_DAMAGE = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    FileNotFoundError,  # One of several that belong together.
+)
 
 
 def write(folder):

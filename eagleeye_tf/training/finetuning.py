@@ -2,7 +2,6 @@
 
 import collections.abc
 import contextlib
-import dataclasses
 import hashlib
 import math
 import pathlib
@@ -77,6 +76,11 @@ def finetune(
     distribution = distribution or tf.distribute.get_strategy()
     source = _source(examples, settings)
     examples_lib.check(model, *source.some)
+    if (source.some[1] == -1).all():
+        raise errors.InputError(
+            "Fine-tuning takes labelled examples. Received: labels that are "
+            "all -1, which stands for unknown."
+        )
     count = _counter(model, validation, settings.batch_size, distribution)
     total = settings.epochs * source.steps
     with contextlib.ExitStack() as stack:
@@ -87,7 +91,7 @@ def finetune(
         files.claim(
             directory,
             {
-                **dataclasses.asdict(settings),
+                **settings.identity(),
                 "steps": source.steps,
                 "network": _architecture(model),
                 "examples": source.fingerprint,

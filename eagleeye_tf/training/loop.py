@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from eagleeye_tf import errors
+from eagleeye_tf import examples as examples_lib
 from eagleeye_tf import outputs as outputs_lib
 from eagleeye_tf import replicas
 from eagleeye_tf.candidates import adaptive_bn
@@ -234,12 +235,12 @@ class _Objective:
         """
         images = replicas.never_empty(tf.cast(images, tf.float32))
         if self._mixup:
-            images, shares = mixup.mix(images, self._mixup, seed)
+            images, shares, partners = mixup.mix(images, self._mixup, seed)
         outputs = self._model(images, training=True)[: tf.size(labels)]
         loss = self._of_labels(labels, outputs)
         if self._mixup:
             shares = shares[: tf.size(labels)]
-            others = self._of_labels(mixup.partners(labels), outputs)
+            others = self._of_labels(partners(labels), outputs)
             loss = shares * loss + (1 - shares) * others
         if not self._weight:
             return loss
@@ -260,11 +261,21 @@ def _check_teacher(teacher, model, settings):
             "Distillation needs a teacher: give the whole network. Received: "
             f"distillation_weight={settings.distillation_weight}, no teacher."
         )
+    examples_lib.check_classifier(teacher)
     if teacher.output_shape != model.output_shape:
         raise errors.InputError(
             "A teacher has the classes of the network that it teaches, "
             f"{model.output_shape[-1]}. Received: one with outputs of shape "
             f"{teacher.output_shape}."
+        )
+    expected, found = (
+        tf.TensorShape(network.inputs[0].shape) for network in (model, teacher)
+    )
+    if not expected.is_compatible_with(found):
+        raise errors.InputError(
+            "A teacher sees the images of the network that it teaches, of "
+            f"shape {tuple(expected)}. Received: one for images of shape "
+            f"{tuple(found)}."
         )
 
 

@@ -18,7 +18,8 @@ def in_use(precision):
     16 bits and adds up in 32; weights, gradients, statistics and the
     optimizer's state stay float32, and so does a model that is saved. It
     leaves everything in float32 on GPUs, and on processors that have no
-    instructions for it.
+    instructions for it. The option is TensorFlow's, for the whole process:
+    functions that other threads call meanwhile compute so, too.
 
     Args:
         precision: one of `PRECISIONS`.

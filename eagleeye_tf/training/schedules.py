@@ -16,6 +16,10 @@ SCHEDULES = ("cosine", "step", "constant")
 _STEPS = (150 / 350, 250 / 350)
 
 
+# Settings that came later: what was made before them had these values.
+_LATER = {"mixup": 0.0, "precision": "float32"}
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings:
     """How a network is trained.
@@ -65,16 +69,24 @@ class TrainingSettings:
         plain_numbers.check(self)
         rules = (
             ("epochs", self.epochs >= 1, "at least 1"),
-            ("learning_rate", self.learning_rate > 0, "above 0"),
+            (
+                "learning_rate",
+                0 < self.learning_rate < math.inf,
+                "above 0, and finite",
+            ),
             (
                 "warmup_epochs",
                 0 <= self.warmup_epochs < self.epochs,
                 f"at least 0 and below epochs={self.epochs}",
             ),
-            ("weight_decay", self.weight_decay >= 0, "at least 0"),
+            (
+                "weight_decay",
+                0 <= self.weight_decay < math.inf,
+                "at least 0, and finite",
+            ),
             ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)"),
-            ("mixup", 0 <= self.mixup < math.inf, "at least 0"),
+            ("mixup", 0 <= self.mixup < math.inf, "at least 0, and finite"),
             (
                 "distillation_weight",
                 0 <= self.distillation_weight <= 1,
@@ -82,8 +94,8 @@ class TrainingSettings:
             ),
             (
                 "distillation_temperature",
-                self.distillation_temperature > 0,
-                "above 0",
+                0 < self.distillation_temperature < math.inf,
+                "above 0, and finite",
             ),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("seed", self.seed >= 0, "at least 0"),
@@ -103,6 +115,15 @@ class TrainingSettings:
                 raise errors.InputError(
                     f"{name} is {rule}. Received: {getattr(self, name)!r}."
                 )
+
+    def identity(self):
+        """What must not change when a training is continued, as JSON."""
+        values = dataclasses.asdict(self)
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in _LATER or value != _LATER[name]
+        }
 
 
 def learning_rate(settings, steps_per_epoch):

@@ -18,7 +18,7 @@ from eagleeye_tf.deployment import saved_model
 def network():
     model = toys.chain()
     toys.scramble(model)
-    return model, toys.images(model, count=80)
+    return model, toys.images(model, count=64)
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +45,14 @@ def test_files_with_size_and_difference(network, shipped):
         ("litert", "model_float32.tflite"),
         ("litert_int8", "model_int8.tflite"),
     ]
-    expected = toys.outputs(model, images[:64])
+    expected = toys.outputs(model, images)
     saved, plain, quantized = shipped
     for file, opened in [
         (saved, saved_model.ServedModel(saved.path)),
         (plain, litert.LiteRTModel(plain.path)),
         (quantized, litert.LiteRTModel(quantized.path)),
     ]:
-        gap = np.abs(np.asarray(opened(tf.constant(images[:64]))) - expected)
+        gap = np.abs(np.asarray(opened(tf.constant(images))) - expected)
         assert file.difference == pytest.approx(gap.max(), abs=1e-5)
         assert file.bytes == formats.size(file.path)
     assert plain.bytes == plain.path.stat().st_size
@@ -130,11 +130,68 @@ def test_older_file_goes_if_there_is_no_new_one(network, monkeypatch, tmp_path):
     assert not (tmp_path / "model_float32.tflite").exists()
 
 
+def test_nothing_stays_of_another_network(network, monkeypatch, tmp_path):
+    model, images = network
+    for name in ("saved_model", "saved_model.tmp"):
+        (tmp_path / name / "variables").mkdir(parents=True)
+    for name in ("model_int8.tflite", "model.onnx", "notes.txt"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(saved_model, "write", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        exporting.export(model, tmp_path, images)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_int8_has_its_ranges_from_images_of_all_kinds(tmp_path):
+    """The darkest come first; ranges of those would cut off all others."""
+    image = keras.Input((2, 2, 3))
+    x = keras.layers.Dense(4, activation="relu")(keras.layers.Flatten()(image))
+    model = keras.Model(image, keras.layers.Dense(2)(x))
+    kernel = np.linspace(0.1, 1, 48, dtype=np.float32).reshape(12, 4)
+    model.layers[2].kernel.assign(kernel)
+    brightness = np.linspace(0, 255, 2_000, dtype=np.float32)
+    images = np.ones((2_000, 2, 2, 3), np.float32)
+    images *= brightness[:, np.newaxis, np.newaxis, np.newaxis]
+    batches = tf.data.Dataset.from_tensor_slices(
+        (images, np.eye(2)[np.zeros(2_000, int)])
+    ).batch(100)
+    for folder, given in enumerate((images, batches)):
+        *_, file = exporting.export(
+            model, tmp_path / str(folder), given, "litert_int8"
+        )
+        found = np.asarray(litert.LiteRTModel(file.path)(images[-1:]))
+        expected = toys.outputs(model, images[-1:])
+        gap = np.abs(found - expected).max()
+        assert gap < 0.05 * np.abs(expected).max()
+
+
+def test_models_that_take_whole_numbers(tmp_path):
+    pytest.importorskip("tf2onnx", reason="an extra")
+    pytest.importorskip("onnxruntime", reason="an extra")
+    image = keras.Input((4, 4, 3), dtype="uint8")
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    model = keras.Model(image, keras.layers.Dense(3)(x))
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (20, 4, 4, 3)).astype(np.uint8)
+    expected = np.asarray(model(images))
+    written = exporting.export(model, tmp_path, images, ["litert", "onnx"])
+    assert [file.format for file in written] == [
+        "saved_model",
+        "litert",
+        "onnx",
+    ]
+    for file in written:
+        opened = formats.open_model(file.path)
+        np.testing.assert_allclose(
+            opened(images.astype(np.float32)), expected, atol=1e-3
+        )
+
+
 def test_what_does_not_fit(network, tmp_path):
     model, images = network
     with pytest.raises(errors.InputError, match="Received: 'tflite'"):
         exporting.export(model, tmp_path, images, ["tflite"])
-    with pytest.raises(errors.InputError, match="images of shape .80, 4, 8"):
+    with pytest.raises(errors.InputError, match="images of shape .64, 4, 8"):
         exporting.export(model, tmp_path, images[:, :4])
     two = keras.Model(model.inputs, [model.outputs[0]] * 2)
     with pytest.raises(errors.InputError, match="and one output"):

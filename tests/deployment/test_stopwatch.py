@@ -36,6 +36,30 @@ def test_networks_are_measured_as_in_inference(name, monkeypatch):
         np.testing.assert_allclose(answer, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_images_of_int8_may_come_in_batches(monkeypatch):
+    model = toys.chain()
+    toys.scramble(model)
+    images = toys.images(model, 300)
+    batches = [(images[i : i + 50], np.eye(50)) for i in range(0, 300, 50)]
+    written = []
+    monkeypatch.setattr(
+        litert, "convert", lambda *arguments: written.append(arguments[-1])
+    )
+    monkeypatch.setattr(stopwatch, "measure", lambda *_: [1.0])
+    for given in (batches, (images, np.arange(300)), images):
+        stopwatch.Stopwatch("litert_int8", images=given)([model])
+    assert [x.shape for x in written] == [(64, 8, 8, 3)] * 3
+    np.testing.assert_array_equal(written[0], written[2])
+
+
+def test_images_of_an_open_size_are_told():
+    image = keras.Input((None, None, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))
+    model = keras.Model(image, layers.Dense(2)(x))
+    with pytest.raises(errors.InputError, match="of a fixed size"):
+        stopwatch.Stopwatch("litert")([model])
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -134,3 +134,29 @@ def test_groups_have_room_however_many_they_are(drawn):
         )
     assert sizes[10][0] == sizes[120][0] == 7
     assert sizes[120][1] - sizes[10][1] > 110 * 8 / 72  # Letters of 8 points.
+
+
+def looks(axes):
+    return [(line.get_marker(), line.get_linestyle()) for line in axes.lines]
+
+
+def test_lines_differ_without_colours(drawn):
+    ratios, scores = (0.25, 0.5, 0.75), [[0.9, 0.8, 0.7], [0.9, 0.6, 0.3]]
+    _, (axes,) = drawn("sensitivity", ["a", "b"], ratios, scores, 0.95)
+    assert axes.get_ylabel() == "adaptive-BN score"
+    whole, *lines = axes.lines
+    assert list(whole.get_ydata()) == [0.95, 0.95]
+    assert [list(line.get_ydata()) for line in lines] == [
+        [0.9, 0.9],
+        [0.8, 0.6],
+        [0.7, 0.3],
+    ]
+    assert len(set(looks(axes))) == 4
+    assert len({line.get_color() for line in lines}) == 1
+    winners = {f"winner {i}": [0.5, 0.6] for i in range(4)}
+    _, (axes,) = drawn("epochs", winners)
+    assert len(set(looks(axes))) == 4
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (
+        "epoch",
+        "sub-validation accuracy",
+    )

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 import toys
 from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
 from test_fitting import SETTINGS
 from test_fitting import job
 
@@ -44,6 +45,24 @@ def test_training_is_summarised(tmp_path):
         expected = 0.1 * (1 + math.cos(math.pi * done)) / 2
         assert rates[step] == pytest.approx(expected, rel=1e-5)
     assert set(found["loss"]) == set(rates)
+
+
+def test_settings_are_hyperparameters(tmp_path):
+    here = job(tmp_path, tf.distribute.get_strategy())
+    told = summaries.Summaries(here, tmp_path / "train")
+    told.settings({"epochs": 3, "schedule": "cosine", "none": None})
+    told.flush()
+    found = event_accumulator.EventAccumulator(
+        str(tmp_path / "tensorboard" / "train")
+    )
+    found.Reload()
+    content = found.SummaryMetadata("_hparams_/session_start_info")
+    written = plugin_data_pb2.HParamsPluginData.FromString(
+        content.plugin_data.content
+    ).session_start_info.hparams
+    assert written["epochs"].number_value == 3
+    assert written["schedule"].string_value == "cosine"
+    assert len(written) == 2
 
 
 def test_only_who_leads_writes(tmp_path):

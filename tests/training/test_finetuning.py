@@ -155,6 +155,29 @@ def test_an_epoch_goes_on_from_any_batch(kind):
     np.testing.assert_array_equal(labels, whole[2][1])
 
 
+def test_teachers_that_do_not_fit():
+    settings = dataclasses.replace(SETTINGS, distillation_weight=0.5)
+    for shape, told in (
+        ((4,), r"of shape \(None, 5\). Received: .*\(None, 4\)"),
+        (None, "does not say what it takes"),
+    ):
+        teacher = keras.Sequential([keras.layers.Dense(2)])
+        if shape:
+            teacher = keras.Sequential([keras.Input(shape), *teacher.layers])
+        with pytest.raises(ee.InputError, match=told):
+            ee.finetune(linear(), (FEATURES, LABELS), settings, teacher=teacher)
+
+
+def test_models_and_labels_that_do_not_fit():
+    unbuilt = keras.Sequential([keras.layers.Dense(2)])
+    with pytest.raises(ee.InputError, match="begins with keras.Input"):
+        ee.finetune(unbuilt, (FEATURES, LABELS), SETTINGS)
+    with pytest.raises(ee.InputError, match="all -1"):
+        ee.finetune(linear(), (FEATURES, np.full_like(LABELS, -1)), SETTINGS)
+    with pytest.raises(ee.InputError, match=r"labels.astype\(int\)"):
+        ee.finetune(linear(), (FEATURES, LABELS.astype(float)), SETTINGS)
+
+
 def test_another_teacher_is_refused(tmp_path):
     teacher = linear()
     settings = dataclasses.replace(SETTINGS, distillation_weight=0.5)

@@ -1,3 +1,4 @@
+import functools
 import json
 
 import keras
@@ -64,12 +65,11 @@ def by_hand(
     teacher=None,
     rising=1,
     momentum=0.9,
-    mixed_in=8,
+    pairs=None,
 ):
     """SGD with Nesterov momentum on softmax cross-entropy, in NumPy.
 
-    `mixed_in` is the number of parts of a batch in which every example is
-    half its partner's from the other end; 8 of single ones mix nothing.
+    Of `pairs`, so many a batch, both examples are half the other.
     """
     smoothing, temperature, steps = 0.1, 3.0, 0
     kernel, bias = (np.array(w, np.float64) for w in model.get_weights())
@@ -77,14 +77,14 @@ def by_hand(
     losses = []
     for epoch in range(epochs):
         epoch_losses = []
-        for x, labels in batches(epoch).as_numpy_iterator():
+        size = {"size": 2 * pairs} if pairs else {}
+        for x, labels in batches(epoch, **size).as_numpy_iterator():
             target = np.eye(2)[labels]
-            x, target = (
-                np.concatenate(
-                    [(part + part[::-1]) / 2 for part in np.split(y, mixed_in)]
+            if pairs:
+                x, target = (
+                    y.reshape(pairs, 2, -1).mean(1).repeat(2, axis=0)
+                    for y in (x, target)
                 )
-                for y in (x, target)
-            )
             logits = x @ kernel + bias
             p = softmax(logits)
             target = target * (1 - smoothing) + smoothing / 2
@@ -170,26 +170,34 @@ def test_mixed_images_by_hand(tmp_path):
         epochs=2,
         taught=0.7,
         teacher=teacher.get_weights(),
-        mixed_in=1,
+        pairs=1,
     )
     model = linear()
     epochs = fit(
         model,
         tmp_path,
         epochs=2,
+        batches=functools.partial(batches, size=2),
         mixup=HALVES,
         distillation_weight=0.7,
         teacher=teacher,
     )
-    np.testing.assert_allclose(model.get_weights()[0], expected[0], rtol=1e-3)
-    np.testing.assert_allclose([e.loss for e in epochs], expected[2], rtol=1e-3)
+    np.testing.assert_allclose(model.get_weights()[0], expected[0], atol=2e-3)
+    np.testing.assert_allclose([e.loss for e in epochs], expected[2], rtol=2e-3)
 
 
 def test_replicas_mix_their_own_images(tmp_path, two_replicas):
-    kernel, _, losses = by_hand(linear(), epochs=3, mixed_in=2)
+    """Two to each."""
+    kernel, _, losses = by_hand(linear(), epochs=3, pairs=2)
     with two_replicas.scope():
         model = linear()
-    epochs = fit(model, tmp_path, distribution=two_replicas, mixup=HALVES)
+    epochs = fit(
+        model,
+        tmp_path,
+        batches=functools.partial(batches, size=4),
+        distribution=two_replicas,
+        mixup=HALVES,
+    )
     np.testing.assert_allclose(model.get_weights()[0], kernel, atol=2e-4)
     np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=1e-3)
 

@@ -43,12 +43,35 @@ def test_warmup_by_hand(schedule):
         assert rate(settings, step) == pytest.approx(expected, rel=1e-6)
 
 
+def test_what_was_made_before_a_setting_came_goes_on():
+    """Its files know nothing of it."""
+    old = {
+        "epochs": 30,
+        "learning_rate": 0.01,
+        "schedule": "cosine",
+        "warmup_epochs": 0.0,
+        "weight_decay": 1e-4,
+        "momentum": 0.9,
+        "label_smoothing": 0.0,
+        "distillation_weight": 0.0,
+        "distillation_temperature": 4.0,
+        "batch_size": 128,
+        "seed": 0,
+    }
+    assert TrainingSettings().identity() == old
+    found = TrainingSettings(mixup=0.2, precision="bfloat16").identity()
+    assert found == {**old, "mixup": 0.2, "precision": "bfloat16"}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("epochs", 0),
         ("learning_rate", 0.0),
         ("learning_rate", -1.0),
+        ("learning_rate", math.inf),
+        ("weight_decay", math.inf),
+        ("distillation_temperature", math.inf),
         ("weight_decay", -1e-4),
         ("momentum", 1.0),
         ("label_smoothing", 1.0),

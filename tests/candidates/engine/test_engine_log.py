@@ -209,6 +209,9 @@ def test_a_search_goes_on_with_the_rankings_that_it_began_with(
         importance_lib.Taylor, "of_group", lambda *args: -of_group(*args)
     )
     again = ee.search(model, examples, examples, settings, tmp_path / "log")
+    (tmp_path / "log.rankings.json").unlink()
+    with pytest.raises(ee.InputError, match="log.rankings.json' tells"):
+        ee.search(model, examples, examples, settings, tmp_path / "log")
     anew = ee.search(model, examples, examples, settings, tmp_path / "other")
     for before, after, other in zip(
         first.pruner.rankings,
