@@ -71,7 +71,31 @@ def export(model, directory, images, formats=()):
         InputError: if there is no such format, its packages are missing, or
             model and images do not fit.
         ExportError: if a format cannot represent the network, or a file does
-            not give its outputs; that file is removed.
+            not give its outputs; that file is removed, all others are there.
+    """
+    written, failures = attempt(model, directory, images, formats)
+    if failures:
+        raise failed(failures)
+    return written
+
+
+def failed(failures):
+    """The ExportError that tells of all failures that `attempt` gave."""
+    return errors.ExportError(
+        f"{' '.join(f'{why}.' for why in failures.values())} All other files "
+        f"are there: leave out {', '.join(failures)}."
+    )
+
+
+def attempt(model, directory, images, formats):
+    """Exports to all formats that can be had; arguments as for `export`.
+
+    Returns:
+        (list of `ExportedFile`, `{format: why there is no such file}`).
+
+    Raises:
+        InputError: see `export`.
+        ExportError: if not even the SavedModel can be had.
     """
     formats = [formats] if isinstance(formats, str) else formats
     formats_lib.require(formats)
@@ -84,21 +108,22 @@ def export(model, directory, images, formats=()):
     clear(saved.parent)
     with _no_chatter():
         difference = saved_model.export(model, saved, some)
-    written = [_record("saved_model", saved, difference)]
+    written, failures = [_record("saved_model", saved, difference)], {}
     if formats:
         expected = np.asarray(model(some, training=False))
     for name in formats:
         kind = formats_lib.FORMATS[name]
         path = saved.with_name(kind.file)
-        with _no_chatter():
-            kind.write(model, saved, path, images)
         try:
+            with _no_chatter():
+                kind.write(model, saved, path, images)
             file = check(name, path, some, expected, kind.tolerance)
-        except errors.ExportError:
-            path.unlink()
-            raise
+        except errors.ExportError as error:
+            path.unlink(missing_ok=True)
+            failures[name] = str(error).rstrip(".")
+            continue
         written.append(file)
-    return written
+    return written, failures
 
 
 def clear(directory):

@@ -287,6 +287,8 @@ def _export(records, _):
         f"their outputs differ by at most {export['largest_difference']:.2g}."
     )
     blocks = [Text(text)]
+    for name, why in export.get("failures", {}).items():
+        blocks.append(Text(f"{name} failed: {why}"))
     if "files" in export:
         blocks += [
             Text(

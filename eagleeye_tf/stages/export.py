@@ -48,35 +48,40 @@ def export(job, path):
     Raises:
         ExportError: if a file does not give the network's outputs, or does
             not run; one that does not is removed, and the result says why.
+            Files in other formats are there, and measured.
     """
     directory = job.workdir / "export"
     record = directory / "result.json"
     require_other_folder(job, path)
     _clear(directory, path)
     try:
-        result = _export(job, path, directory)
+        result, failures = _export(job, path, directory)
     except errors.ExportError as error:
         files.write_json(record, {"source": str(path), "error": str(error)})
         raise
     files.write_json(record, result)
+    if failures:
+        raise exporting.failed(failures)
     return result
 
 
 def _export(job, path, directory):
     images, _ = job.data.arrays(job.data.calibration)
     images = images[: exporting.RANGE_IMAGES]  # Of all kinds.
-    written = _write(job, path, directory, images)
+    written, failures = _write(job, path, directory, images)
     saved = next(file for file in written if file.format == "saved_model")
     result = {"source": str(path), "largest_difference": saved.difference}
     if _FORMATS.value:
         networks, whole = {"full": written}, job.trained_path()
         if not whole.samefile(path):
-            full = _write(job, whole, directory / "full", images)
+            full, others = _write(job, whole, directory / "full", images)
             networks = {"full": full, "pruned": written}
+            failures = others | failures
         result["files"] = _measured(job, networks)
         console.say(f"\n{report.files(result['files'])}\n")
         _warn_of_large_falls(result["files"])
-    return result
+        result["failures"] = failures
+    return result, failures
 
 
 def require_other_folder(job, path=None):
@@ -106,7 +111,7 @@ def _clear(directory, path):
 
 
 def _write(job, path, directory, images):
-    """Writes one network in all formats: list of `ExportedFile`.
+    """Writes one network in all formats; returns what `attempt` does.
 
     It is loaded without a distribution, so that the SavedModel does not
     remember on which devices it was trained.
@@ -127,16 +132,17 @@ def _write(job, path, directory, images):
         if not copy.samefile(path):
             copy.unlink()
         raise
-    return [
-        written,
-        *exporting.export(model, directory, images, _FORMATS.value),
-    ]
+    others, failures = exporting.attempt(
+        model, directory, images, _FORMATS.value
+    )
+    return [written, *others], failures
 
 
 def _measured(job, networks):
     """One record for each file of `{network: [ExportedFile, …]}`."""
-    names = [file.format for file in networks["full"]]
-    total = len(names) * (len(networks) + len(_THREADS))
+    every = [file for written in networks.values() for file in written]
+    names = list(dict.fromkeys(file.format for file in every))
+    total = len(every) + len(names) * len(_THREADS)
     with progress.bar(total, "Measuring", "measurement") as bar:
         records = []
         for network, written in networks.items():

@@ -164,17 +164,32 @@ def write_opposite(monkeypatch, name, folder):
     monkeypatch.setitem(formats.FORMATS, name, kind)
 
 
-def test_wrong_file_is_not_kept(set_flags, tmp_path, monkeypatch, digits):
+def test_wrong_file_is_not_kept(
+    set_flags, tmp_path, monkeypatch, timed, digits
+):
+    """And costs none of the others."""
     path = tmp_path / "model.keras"
     digit_models.nearest_mean(digits).save(path)
     folder = tmp_path / "work" / "export"
     folder.mkdir(parents=True)
     (folder / "result.json").write_text("{}")
     write_opposite(monkeypatch, "litert", tmp_path / "opposite")
-    set_flags(model=str(path), format=["litert"])
-    with pytest.raises(errors.ExportError, match="float32.tflite differ from"):
+    set_flags(model=str(path), format=["litert", "litert_float16"])
+    told = "float32.tflite differ from .*leave out litert.$"
+    with pytest.raises(errors.ExportError, match=told):
         export.main()
-    assert names(folder) == ["model.keras", "result.json", "saved_model"]
+    assert names(folder) == [
+        "model.keras",
+        "model_float16.tflite",
+        "result.json",
+        "saved_model",
+    ]
+    written = json.loads((folder / "result.json").read_text())["files"]
+    assert [file["format"] for file in written] == [
+        "keras",
+        "saved_model",
+        "litert_float16",
+    ]
     page = report.write(tmp_path / "work").read_text()
     assert "failed: " in page and "float32.tflite differ from" in page
 
