@@ -297,6 +297,8 @@ def _export(records, _):
             ),
             files(export["files"]),
         ]
+        slower = tables.slower_in_words(export["files"], export["macs"])
+        blocks += [Text(slower)] if slower else []
     return Section("Export", blocks)
 
 

@@ -103,6 +103,39 @@ def latency_in_words(latency, best, full_cost):
     return text
 
 
+def slower_in_words(files, macs):
+    """Which exported files do not become faster as MACs become fewer.
+
+    Args:
+        files: list of dicts with "network" ("full" or "pruned"), "format" and
+            "latency_ms", milliseconds by number of threads from 1.
+        macs: `{network: MACs}`; of the whole network alone nothing is said.
+
+    Returns:
+        A sentence; "" if there is no such file.
+    """
+    if "pruned" not in macs:
+        return ""
+    share, told = macs["pruned"] / macs["full"], []
+    times = {(f["network"], f["format"]): f["latency_ms"] for f in files}
+    for name in dict.fromkeys(f["format"] for f in files):
+        pairs = zip(
+            times.get(("full", name), ()),
+            times.get(("pruned", name), ()),
+            strict=False,  # One of them may have failed.
+        )
+        for threads, (full, pruned) in enumerate(pairs, start=1):
+            if pruned / full > _SLOWER * share:
+                unit = "thread" if threads == 1 else "threads"
+                told.append(f"{name} {pruned / full:.1%} on {threads} {unit}")
+    if not told:
+        return ""
+    return (
+        f"Latency falls less than MACs do, of which {share:.1%} are left: "
+        f"{', '.join(told)}."
+    )
+
+
 def search_summary(result, limit=10, latency=None):
     """The table of a search with the figures that describe all of it.
 

@@ -12,7 +12,9 @@ from eagleeye_tf.deployment import exporting
 from eagleeye_tf.deployment import formats
 from eagleeye_tf.deployment import stopwatch
 from eagleeye_tf.models import zoo
+from eagleeye_tf.pruning import cost as cost_lib
 from eagleeye_tf.reporting import report
+from eagleeye_tf.reporting import tables
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import evaluate
@@ -73,15 +75,24 @@ def _export(job, path, directory):
     result = {"source": str(path), "largest_difference": saved.difference}
     if _FORMATS.value:
         networks, whole = {"full": written}, job.trained_path()
+        macs = {"full": _macs(job, whole)}
         if not whole.samefile(path):
             full, others = _write(job, whole, directory / "full", images)
             networks = {"full": full, "pruned": written}
+            macs["pruned"] = _macs(job, path)
             failures = others | failures
         result["files"] = _measured(job, networks)
-        console.say(f"\n{report.files(result['files'])}\n")
+        result["macs"] = macs
+        slower = tables.slower_in_words(result["files"], macs)
+        console.say(f"\n{report.files(result['files'])}\n{slower}\n")
         _warn_of_large_falls(result["files"])
         result["failures"] = failures
     return result, failures
+
+
+def _macs(job, path):
+    """MACs of the network in a `.keras` file."""
+    return cost_lib.cost(zoo.load_file(str(path), job.data.image_shape)).macs
 
 
 def require_other_folder(job, path=None):

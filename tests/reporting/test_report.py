@@ -206,6 +206,7 @@ def test_images_that_were_trained_on_are_told():
 
 def test_exported_files():
     some = records()
+    some["export"]["macs"] = {"full": 100}
     some["export"]["files"] = [
         {
             "network": "pruned",

@@ -107,3 +107,30 @@ def test_summary():
     text = tables.search_summary(result)
     assert "all scores are vanilla" in text
     assert text.count("score mean") == 1 and "adaptive" not in text
+
+
+def test_files_that_do_not_become_faster_are_told():
+    """A tenth above the share of MACs is no news, more is."""
+
+    def file(network, name, *latency_ms):
+        return {
+            "network": network,
+            "format": name,
+            "latency_ms": list(latency_ms),
+        }
+
+    files = [
+        file("full", "keras", 10.0, 8.0),
+        file("full", "litert", 10.0, 10.0),
+        file("full", "onnx", 10.0, 10.0),
+        file("pruned", "keras", 9.0, 8.4),
+        file("pruned", "litert", 5.4, 5.6),
+    ]
+    macs = {"full": 200, "pruned": 100}
+    assert tables.slower_in_words(files, macs) == (
+        "Latency falls less than MACs do, of which 50.0% are left: keras "
+        "90.0% on 1 thread, keras 105.0% on 2 threads, litert 56.0% on 2 "
+        "threads."
+    )
+    assert tables.slower_in_words(files[4:], macs) == ""
+    assert tables.slower_in_words(files, {"full": 200}) == ""
