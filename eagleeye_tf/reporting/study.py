@@ -86,15 +86,15 @@ class Study:
         indices: of the candidates.
         ways: `{way of scoring: scores}`.
         accuracies: of the test set after fine-tuning, in [0, 1].
-        last: sub-validation accuracies after the last two epochs, as two
-            lists; None after a single one.
+        epochs: sub-validation accuracies after each epoch, a list for each,
+            as far as all candidates came.
         failures: `{index: why its fine-tuning came to no end}`.
     """
 
     indices: list
     ways: dict
     accuracies: list
-    last: tuple | None
+    epochs: list
     failures: dict
 
     @classmethod
@@ -117,17 +117,16 @@ class Study:
             "parameters": [full.params for _, full in pairs],
             "MACs": [full.macs for _, full in pairs],
         }
-        last = None
-        if all(len(end.epochs) > 1 for end in ends):
-            last = tuple(
-                [end.epochs[epoch] / end.total for end in ends]
-                for epoch in (-2, -1)
-            )
+        count = min((len(end.epochs) for end in ends), default=0)
+        epochs = [
+            [end.epochs[epoch] / end.total for end in ends]
+            for epoch in range(count)
+        ]
         return cls(
             indices=[end.index for end in ends],
             ways=ways,
             accuracies=[end.test_correct / end.test_total for end in ends],
-            last=last,
+            epochs=epochs,
             failures={e.index: e.failure for e in known if e.failure},
         )
 
@@ -229,9 +228,10 @@ def to_json(plan, study):
         "coefficients": {way: _plain(c) for way, c in coefficients.items()},
         "adaptive_bn_minus_vanilla": _plain(differences),
         # Would more fine-tuning still change the ranking?
-        "kendall_of_last_two_epochs": (
-            correlation.kendall(*study.last) if study.last else None
-        ),
+        "kendall_with_last_epoch": [
+            correlation.kendall(epoch, study.epochs[-1])
+            for epoch in study.epochs[:-1]
+        ],
         "settings": plan.settings,
     }
 
@@ -277,7 +277,7 @@ def in_words(found):
             f"{len(failures)} failed in fine-tuning and are left out, such as "
             f"candidate {index}: {reason}",
         )
-    if found["kendall_of_last_two_epochs"] is not None:
+    if found["kendall_with_last_epoch"]:
         parts.append(_steadiness_in_words(found))
     return " ".join(parts)
 
@@ -295,9 +295,15 @@ def _differences_in_words(found):
 
 
 def _steadiness_in_words(found):
+    agreement = found["kendall_with_last_epoch"]
+    count = len(agreement) + 1
+    shown = ", ".join(
+        f"{agreement[epoch - 1]:.2f} after epoch {epoch}"
+        for epoch in sorted({max(count // 2, 1), count - 1})
+    )
     text = (
-        "Kendall τ of the sub-validation accuracies after the last two "
-        f"epochs: {found['kendall_of_last_two_epochs']:.2f}."
+        "Kendall τ of the sub-validation accuracies with those at the end, "
+        f"after epoch {count}: {shown}."
     )
     if found["settings"]["training"]["schedule"] == "cosine":
         text += (

@@ -17,7 +17,7 @@ STUDY = study.Study(
         "MACs": [30_000_000, 20_000_000, 10_000_000],
     },
     accuracies=[0.9, 0.91, 0.92],
-    last=None,
+    epochs=[[0.8, 0.81, 0.82]],
     failures={},
 )
 

@@ -87,7 +87,7 @@ CORRELATION = {
     "accuracies": [0.8, 0.9],
     "coefficients": {"vanilla": COEFFICIENTS, "adaptive BN": COEFFICIENTS},
     "adaptive_bn_minus_vanilla": COEFFICIENTS,
-    "kendall_of_last_two_epochs": 0.75,
+    "kendall_with_last_epoch": [0.5, 0.75],
     "settings": {
         "network": "resnet20",
         "split": {"sub_validation_images": 5000},

@@ -15,7 +15,7 @@ def found(**more):
             "adaptive BN": [1, 2, 3, 4, 5],
         },
         accuracies=accuracies,
-        last=([1, 2, 3, 5, 4], [1, 2, 3, 4, 5]),
+        epochs=[[2, 1, 3, 5, 4], [1, 2, 3, 5, 4], [1, 2, 3, 4, 5]],
         failures=more.get("failures", {}),
     )
     plan = study.Plan(
@@ -45,7 +45,7 @@ def test_steadiness_at_the_end_of_a_cosine_is_no_evidence():
     constant, cosine = (
         study.in_words(found(schedule=s)) for s in ("constant", "cosine")
     )
-    assert "after the last two epochs: 0.80." in constant
+    assert "after epoch 3: 0.60 after epoch 1, 0.80 after epoch 2." in constant
     assert "near 0" in cosine and "near 0" not in constant
 
 
@@ -62,7 +62,7 @@ def test_phi_looks_for_no_more_than_there_are():
         [0, 1, 2],
         {"vanilla": [1, 2, 3], "adaptive BN": [1, 2, 3]},
         [0.1, 0.2, 0.3],
-        None,
+        [],
         {},
     )
     assert study.to_json(plan, whole)["phi_k"] == 3
@@ -126,4 +126,4 @@ def test_each_way_of_scoring_is_its_own():
         "MACs": [1003, 1005, 1009],
     }
     assert whole.accuracies == [0.803, 0.805, 0.809]
-    assert whole.last == ([0.38, 0.40, 0.44], [0.43, 0.45, 0.49])
+    assert whole.epochs[-2:] == [[0.38, 0.40, 0.44], [0.43, 0.45, 0.49]]
