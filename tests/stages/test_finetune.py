@@ -234,17 +234,19 @@ def test_a_winner_that_fine_tuning_spoils_is_told(
     )
     job = common.open_job()
     search.search(job)
-    fit = finetune.fitting.fit
+    fit, right = finetune.fitting.fit, 64
 
-    def spoilt(*arguments, **options):
+    def known(*arguments, **options):
+        """Fine-tunes; what comes of it is as it may be."""
         (epoch,) = fit(*arguments, **options)
-        return [dataclasses.replace(epoch, correct=7)]
+        return [dataclasses.replace(epoch, correct=right)]
 
+    monkeypatch.setattr(finetune.fitting, "fit", known)
     with warnings.catch_warnings():
         warnings.simplefilter("error", errors.PlausibilityWarning)
         finetune.finetune(job)
     shutil.rmtree(job.workdir / "finetune")
-    monkeypatch.setattr(finetune.fitting, "fit", spoilt)
+    right = 7
     told = "10.94% instead of .*--augmentation, now shift.*--recalibrate"
     with pytest.warns(errors.PlausibilityWarning, match=told):
         finetune.finetune(job)
