@@ -46,6 +46,14 @@ _MIXUP = flags.DEFINE_float(
     "are mostly one, 0 not to mix.",
     lower_bound=0.0,
 )
+_EMA_MOMENTUM = flags.DEFINE_float(
+    "ema_momentum",
+    0.0,
+    "Of a moving average over the steps' weights, which takes their place in "
+    "the end: 0.999 averages some 1,000 steps, 0 leaves the last weights.",
+    lower_bound=0.0,
+    upper_bound=0.999999,
+)
 _PRECISION = flags.DEFINE_enum(
     "precision",
     "float32",
@@ -63,6 +71,7 @@ def shared_settings(job):
         "momentum": _MOMENTUM.value,
         "label_smoothing": _LABEL_SMOOTHING.value,
         "mixup": _MIXUP.value,
+        "ema_momentum": _EMA_MOMENTUM.value,
         "precision": _PRECISION.value,
         "batch_size": job.batch_size,
         "seed": job.seed,
@@ -111,9 +120,7 @@ def _told(bar, job, model, settings, directory, steps):
 def fit(model, job, settings, directory, description, teacher=None):
     """Trains `model` on the job's data behind a progress bar.
 
-    Several replicas leave BN statistics of which Keras keeps only the first
-    replica's: those are estimated anew at the end, and the last epoch's
-    validation is that of the model as it is then. For `teacher` see `loop.fit`.
+    For `teacher` see `loop.fit`.
 
     Returns:
         List of `records.Epoch`.
@@ -135,7 +142,7 @@ def fit(model, job, settings, directory, description, teacher=None):
         bar,
         data.naming_unreadable(),
     ):
-        epochs = loop.fit(
+        return loop.fit(
             model,
             functools.partial(
                 data.training_batches, settings.batch_size, settings.seed
@@ -149,15 +156,5 @@ def fit(model, job, settings, directory, description, teacher=None):
             teacher,
             leads=job.leads,
             before_writing=before_writing,
+            own_distribution=job.own_distribution,
         )
-    if job.distribution.num_replicas_in_sync > 1:
-        images, _ = data.arrays(data.calibration)
-        return loop.settle_batch_norm(
-            model,
-            images,
-            settings.batch_size,
-            job.own_distribution,
-            validate,
-            epochs,
-        )
-    return epochs

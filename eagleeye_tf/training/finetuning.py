@@ -3,7 +3,6 @@
 import collections.abc
 import contextlib
 import hashlib
-import math
 import pathlib
 import tempfile
 
@@ -20,9 +19,6 @@ from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import scoring
 from eagleeye_tf.training import loop
 from eagleeye_tf.training import schedules
-
-# Enough for the statistics of BN: see BUILD_NOTES.
-_SETTLING_IMAGES = 1280
 
 
 def finetune(
@@ -103,7 +99,7 @@ def finetune(
         if verbose:
             bar = progress.bar(total, "Fine-tuning", "step")
             on_step = progress.by_step(stack.enter_context(bar), source.steps)
-        epochs = loop.fit(
+        return loop.fit(
             model,
             source.batches,
             source.steps,
@@ -116,17 +112,6 @@ def finetune(
             before_writing=before_writing,
             # Whoever calls again may bring the weights that are left.
             keep_start=True,
-        )
-        if distribution.num_replicas_in_sync == 1:
-            return epochs
-        some = math.ceil(_SETTLING_IMAGES / len(source.some[0]))
-        return loop.settle_batch_norm(
-            model,
-            source.batches(0, 0).take(some),
-            settings.batch_size,
-            distribution,
-            count,
-            epochs,
         )
 
 

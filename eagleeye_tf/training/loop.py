@@ -17,6 +17,9 @@ from eagleeye_tf.training import quick_batch_norm
 from eagleeye_tf.training import records as records_lib
 from eagleeye_tf.training import schedules
 
+# Enough for the statistics of BN: see BUILD_NOTES.
+_SETTLING_IMAGES = 1280
+
 
 def fit(
     model,
@@ -32,8 +35,12 @@ def fit(
     leads=True,
     before_writing=None,
     keep_start=False,
+    own_distribution=None,
 ):
     """Trains a model, or goes on where an earlier call was killed.
+
+    Where BN statistics do not fit the weights in the end, they are estimated
+    anew, and the last epoch's validation is that of the model as it is then.
 
     Args:
         model: `keras.Model` made in the scope of `distribution`; changed.
@@ -56,6 +63,8 @@ def fit(
             there, to raise an error if that must not be; None for nothing.
         keep_start: whether the first checkpoint is made before the first
             step, for callers that cannot bring the same weights again.
+        own_distribution: a `tf.distribute.Strategy` of this process alone;
+            None if `distribution` is.
 
     Returns:
         List of `Epoch`, one for each.
@@ -94,7 +103,16 @@ def fit(
         rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
         loss = records.mean_loss
         records.add(records_lib.Epoch(epoch + 1, loss, rate, *validate()))
-    return records.epochs
+    if settings.ema_momentum:
+        with distribution.scope():
+            optimizer.finalize_variable_values(model.trainable_variables)
+    elif distribution.num_replicas_in_sync == 1:
+        return records.epochs
+    alone = own_distribution or distribution
+    _settle_batch_norm(model, training_batches, settings, alone)
+    correct, total = validate()
+    last = dataclasses.replace(records.epochs[-1], correct=correct, total=total)
+    return [*records.epochs[:-1], last]
 
 
 def _check(model, steps_per_epoch, settings):
@@ -119,28 +137,32 @@ def _require_finite(loss, step, epoch, settings):
         )
 
 
-def settle_batch_norm(
-    model, images, batch_size, distribution, validate, epochs
-):
-    """Re-estimates BN statistics where Keras keeps the first replica's alone.
+def _settle_batch_norm(model, training_batches, settings, distribution):
+    """Estimates BN statistics of a trained network on some training batches.
 
-    Args:
-        model: as for `fit`, trained.
-        images: training images that tell the statistics; see
-            `adaptive_bn.adapt_batch_norm`.
-        batch_size: images per batch, for arrays.
-        distribution: a `tf.distribute.Strategy` of this process alone.
-        validate: as for `fit`.
-        epochs: list of `Epoch`, what `fit` returned.
-
-    Returns:
-        The list, its last `Epoch` with the validation of the model as it is
-        now.
+    Keras keeps those that the first of several replicas saw, and those of
+    weights that an average takes the place of.
     """
-    adaptive_bn.adapt_batch_norm(model, images, batch_size, distribution)
-    correct, total = validate()
-    last = dataclasses.replace(epochs[-1], correct=correct, total=total)
-    return [*epochs[:-1], last]
+    images, _ = next(iter(training_batches(0, 0)))
+    count = math.ceil(_SETTLING_IMAGES / max(len(images), 1))
+    # A data set may come in another order when it is read again.
+    some = training_batches(0, 0).take(count)
+
+    def as_trained(step, batch):
+        images = replicas.never_empty(tf.cast(batch[0], tf.float32))
+        if not settings.mixup:
+            return images
+        seed = tf.stack([_seed(settings), tf.cast(step, tf.int32)])
+        mixed, _, _ = mixup.mix(images, settings.mixup, seed)
+        return mixed
+
+    adaptive_bn.adapt_batch_norm(
+        model, some.enumerate().map(as_trained), distribution=distribution
+    )
+
+
+def _seed(settings):
+    return settings.seed % (2**31 - 1)
 
 
 def _require_same_place(records, distribution):
@@ -170,6 +192,8 @@ def _optimizer(model, settings, steps_per_epoch):
         schedules.learning_rate(settings, steps_per_epoch),
         momentum=settings.momentum,
         nesterov=settings.momentum > 0,
+        use_ema=settings.ema_momentum > 0,
+        ema_momentum=settings.ema_momentum,
     )
     if _uses_float16(model):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -297,7 +321,7 @@ def _train_step(model, optimizer, objective, settings, distribution, spec):
         context = tf.distribute.get_replica_context()
         place = count * tf.cast(optimizer.iterations, tf.int32)
         place += tf.cast(context.replica_id_in_sync_group, tf.int32)
-        return tf.stack([settings.seed % (2**31 - 1), place])
+        return tf.stack([_seed(settings), place])
 
     def replica_step(images, labels):
         with tf.GradientTape() as tape:

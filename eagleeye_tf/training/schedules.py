@@ -17,7 +17,7 @@ _STEPS = (150 / 350, 250 / 350)
 
 
 # Settings that came later: what was made before them had these values.
-_LATER = {"mixup": 0.0, "precision": "float32"}
+_LATER = {"mixup": 0.0, "ema_momentum": 0.0, "precision": "float32"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,10 @@ class TrainingSettings:
         mixup: each image is mixed with another of its batch (of its replica's
             share of it), by shares from Beta(mixup, mixup); >= 0, where 0
             leaves images as they are. A teacher answers for the mixed images.
+        ema_momentum: of the exponential moving average of the weights over
+            the steps, in [0, 1), which takes their place in the end, with BN
+            statistics that are estimated anew on training batches; 0 leaves
+            the weights of the last step.
         distillation_weight: share of the loss, in [0, 1], that asks for the
             answers of a teacher instead of the labels.
         distillation_temperature: by which the logits of both are divided
@@ -59,6 +63,7 @@ class TrainingSettings:
     momentum: float = 0.9
     label_smoothing: float = 0.0
     mixup: float = 0.0
+    ema_momentum: float = 0.0
     distillation_weight: float = 0.0
     distillation_temperature: float = 4.0
     precision: str = "float32"
@@ -86,6 +91,7 @@ class TrainingSettings:
             ),
             ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)"),
+            ("ema_momentum", 0 <= self.ema_momentum < 1, "in [0, 1)"),
             ("mixup", 0 <= self.mixup < math.inf, "at least 0, and finite"),
             (
                 "distillation_weight",

@@ -42,6 +42,7 @@ SHARED = {
     "momentum": 0.7,
     "label_smoothing": 0.2,
     "mixup": 0.3,
+    "ema_momentum": 0.98,
     "precision": "bfloat16",
     "batch_size": 24,
     "seed": 5,

@@ -43,14 +43,14 @@ def fit(model, directory, epochs=3, batches=batches, **kwargs):
         distillation_weight=kwargs.pop("distillation_weight", 0.0),
         distillation_temperature=3.0,
         mixup=kwargs.pop("mixup", 0.0),
+        ema_momentum=kwargs.pop("ema_momentum", 0.0),
         precision=kwargs.pop("precision", "float32"),
         warmup_epochs=kwargs.pop("warmup_epochs", 0),
         momentum=kwargs.pop("momentum", 0.9),
         batch_size=8,
     )
-    return loop.fit(
-        model, batches, 3, settings, directory, lambda: (3, 4), **kwargs
-    )
+    validate = kwargs.pop("validate", lambda: (3, 4))
+    return loop.fit(model, batches, 3, settings, directory, validate, **kwargs)
 
 
 def softmax(logits):
@@ -66,14 +66,17 @@ def by_hand(
     rising=1,
     momentum=0.9,
     pairs=None,
+    ema_momentum=0.0,
 ):
     """SGD with Nesterov momentum on softmax cross-entropy, in NumPy.
 
-    Of `pairs`, so many a batch, both examples are half the other.
+    Of `pairs`, so many a batch, both examples are half the other. With
+    `ema_momentum` it returns averages, which begin with the first step.
     """
     smoothing, temperature, steps = 0.1, 3.0, 0
     kernel, bias = (np.array(w, np.float64) for w in model.get_weights())
     speed = [np.zeros_like(kernel), np.zeros_like(bias)]
+    averages = kernel, bias
     losses = []
     for epoch in range(epochs):
         epoch_losses = []
@@ -110,8 +113,15 @@ def by_hand(
                 speed[i] = momentum * speed[i] - rate * g
             kernel = kernel + momentum * speed[0] - rate * gradients[0]
             bias = bias + momentum * speed[1] - rate * gradients[1]
+            kept = ema_momentum if steps > 1 else 0
+            averages = [
+                kept * average + (1 - kept) * weight
+                for average, weight in zip(
+                    averages, (kernel, bias), strict=True
+                )
+            ]
         losses.append(np.mean(epoch_losses))
-    return kernel, bias, losses
+    return *averages, losses
 
 
 @pytest.mark.parametrize("probabilities", [False, True])
@@ -210,6 +220,50 @@ def test_another_momentum_by_hand(tmp_path):
     np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=1e-4)
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_averages_by_hand(tmp_path, replicas, two_replicas):
+    """They are what is validated in the end."""
+    scope = [tf.distribute.get_strategy(), two_replicas][replicas - 1]
+    expected = by_hand(linear(), epochs=3, ema_momentum=0.7)
+    with scope.scope():
+        model = linear()
+    heard = []
+
+    def validate():
+        heard.append(model.get_weights()[0])
+        return len(heard), 4
+
+    epochs = fit(
+        model,
+        tmp_path,
+        validate=validate,
+        distribution=scope,
+        ema_momentum=0.7,
+    )
+    for weights, values in zip(model.get_weights(), expected, strict=False):
+        np.testing.assert_allclose(weights, values, rtol=1e-4)
+    np.testing.assert_array_equal(heard[-1], model.get_weights()[0])
+    assert [epoch.correct for epoch in epochs] == [1, 2, 4]
+    np.testing.assert_allclose([e.loss for e in epochs], expected[2], rtol=1e-4)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_statistics_fit_averages(tmp_path, mixed):
+    """They are those of the batches that it was trained on, in pairs."""
+    x = keras.Input((5,))
+    normed = layers.BatchNormalization(name="bn")(x)
+    model = keras.Model(x, layers.Dense(2)(normed))
+    size = functools.partial(batches, size=2)
+    options = {"mixup": HALVES} if mixed else {}
+    fit(model, tmp_path, batches=size, ema_momentum=0.5, **options)
+    seen = np.concatenate([x for x, _ in size(0).as_numpy_iterator()])
+    if mixed:
+        seen = seen.reshape(-1, 2, 5).mean(1)
+    bn = model.get_layer("bn")
+    np.testing.assert_allclose(bn.moving_mean, seen.mean(0), atol=2e-4)
+    np.testing.assert_allclose(bn.moving_variance, seen.var(0), rtol=1e-3)
+
+
 def test_the_teacher_answers_as_in_inference(tmp_path):
     """Of the network that winners are cut from nothing changes."""
     x = keras.Input((5,))
@@ -267,7 +321,7 @@ def test_killed_and_continued_equals_uninterrupted(
     tmp_path, seconds, killed, goes_on
 ):
     whole = linear()
-    options = {"epochs": 4, "mixup": 1.0}
+    options = {"epochs": 4, "mixup": 1.0, "ema_momentum": 0.9}
     expected = fit(whole, tmp_path / "whole", **options)
 
     def die(epoch, step, loss):
@@ -329,12 +383,13 @@ def test_only_kernels_decay(tmp_path):
     np.testing.assert_array_equal(model.layers[1].gamma, np.ones(5))
 
 
-def test_finished_training_is_not_repeated(tmp_path):
+@pytest.mark.parametrize("ema_momentum", [0.0, 0.9])
+def test_finished_training_is_not_repeated(tmp_path, ema_momentum):
     model = linear()
-    first = fit(model, tmp_path)
+    first = fit(model, tmp_path, ema_momentum=ema_momentum)
     weights = model.get_weights()
     again = linear()
-    assert fit(again, tmp_path) == first
+    assert fit(again, tmp_path, ema_momentum=ema_momentum) == first
     np.testing.assert_array_equal(again.get_weights()[0], weights[0])
 
 
@@ -358,7 +413,8 @@ def test_own_regularisers_count(tmp_path):
     np.testing.assert_allclose(model.get_weights()[0], kernel, rtol=1e-4)
 
 
-def test_mixed_float16_trains(tmp_path):
+@pytest.mark.parametrize("ema_momentum", [0.0, 0.9])
+def test_mixed_float16_trains(tmp_path, ema_momentum):
     x = keras.Input((5,))
     y = layers.Dense(2, dtype="mixed_float16")(x)
     model = keras.Model(x, y)
@@ -368,6 +424,7 @@ def test_mixed_float16_trains(tmp_path):
         tmp_path,
         epochs=4,
         on_step=lambda *_: scales.append(loop._uses_float16(model)),
+        ema_momentum=ema_momentum,
     )
     assert all(scales)
     assert epochs[-1].loss < epochs[0].loss

@@ -59,8 +59,8 @@ def test_what_was_made_before_a_setting_came_goes_on():
         "seed": 0,
     }
     assert TrainingSettings().identity() == old
-    found = TrainingSettings(mixup=0.2, precision="bfloat16").identity()
-    assert found == {**old, "mixup": 0.2, "precision": "bfloat16"}
+    new = {"mixup": 0.2, "ema_momentum": 0.9, "precision": "bfloat16"}
+    assert TrainingSettings(**new).identity() == {**old, **new}
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,8 @@ def test_what_was_made_before_a_setting_came_goes_on():
         ("precision", "float16"),
         ("mixup", -0.1),
         ("mixup", math.inf),
+        ("ema_momentum", -0.1),
+        ("ema_momentum", 1.0),
         ("batch_size", 0),
         ("seed", -1),
         ("schedule", "linear"),
