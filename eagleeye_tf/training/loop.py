@@ -2,16 +2,16 @@
 
 import dataclasses
 import math
+import warnings
 
 import keras
 import tensorflow as tf
 
 from eagleeye_tf import errors
-from eagleeye_tf import examples as examples_lib
-from eagleeye_tf import outputs as outputs_lib
 from eagleeye_tf import replicas
 from eagleeye_tf.candidates import adaptive_bn
 from eagleeye_tf.training import mixup
+from eagleeye_tf.training import objective as objective_lib
 from eagleeye_tf.training import precision
 from eagleeye_tf.training import quick_batch_norm
 from eagleeye_tf.training import records as records_lib
@@ -19,6 +19,9 @@ from eagleeye_tf.training import schedules
 
 # Enough for the statistics of BN: see BUILD_NOTES.
 _SETTLING_IMAGES = 1280
+
+# Share of an average that the weights of its start may have unsaid.
+_MOST_OF_START = 0.05
 
 
 def fit(
@@ -79,7 +82,7 @@ def fit(
     with distribution.scope():
         optimizer = _optimizer(model, settings, steps_per_epoch)
     first = training_batches(0, 0)
-    objective = _Objective(model, teacher, settings, first)
+    objective = objective_lib.Objective(model, teacher, settings, first)
     spec = replicas.share(first, distribution).element_spec
     step = _train_step(
         model, optimizer, objective, settings, distribution, spec
@@ -125,6 +128,22 @@ def _check(model, steps_per_epoch, settings):
         raise errors.InputError(
             f"Model {model.name!r} has no trainable weights: set "
             "layer.trainable = True for what should be trained."
+        )
+    _warn_of_old_averages(settings, settings.epochs * steps_per_epoch)
+
+
+def _warn_of_old_averages(settings, steps):
+    """Warns if the start would be a good part of an average of weights."""
+    of_start = settings.ema_momentum ** (steps - 1)
+    if settings.ema_momentum and of_start > _MOST_OF_START:
+        fitting = max(1 - 5 / steps, 0)  # Leaves exp(-5), under 1 %.
+        warnings.warn(
+            f"{of_start:.0%} of the average with ema_momentum="
+            f"{settings.ema_momentum} would be the weights after the first of "
+            f"these {steps} steps: lower it, to {fitting:.3f} or so, or train "
+            "for longer.",
+            errors.PlausibilityWarning,
+            stacklevel=4,
         )
 
 
@@ -208,99 +227,6 @@ def _uses_float16(model):
         or (isinstance(layer, keras.Model) and _uses_float16(layer))
         for layer in model.layers
     )
-
-
-def _loss(settings, probabilities):
-    crossentropy = keras.losses.CategoricalCrossentropy(
-        from_logits=not probabilities,
-        label_smoothing=settings.label_smoothing,
-        reduction=None,
-    )
-
-    def loss_of(labels, outputs):
-        outputs = tf.cast(outputs, tf.float32)
-        labels, classes = tf.cast(labels, tf.int64), outputs.shape[-1]
-        losses = crossentropy(tf.one_hot(labels, classes), outputs)
-        # Such a label would pass for "none of the classes".
-        is_known = (labels >= 0) & (labels < classes)
-        return tf.where(is_known, losses, float("nan"))
-
-    return loss_of
-
-
-class _Objective:
-    """The loss of each example: labels, and a teacher's answers.
-
-    The teacher's part is T² · KL(softmax(teacher / T), softmax(student / T))
-    (Hinton et al. 2015), whose gradient does not fade as T grows.
-    """
-
-    def __init__(self, model, teacher, settings, batches):
-        self._model = model
-        if settings.distillation_weight:
-            _check_teacher(teacher, model, settings)
-        images, _ = next(iter(batches))
-        kind = outputs_lib.gives_probabilities(model, images)
-        self._of_labels = _loss(settings, kind)
-        self._mixup = settings.mixup
-        self._weight = settings.distillation_weight
-        self._temperature = settings.distillation_temperature
-        if self._weight:
-            self._teacher = teacher
-            self._kinds = outputs_lib.gives_probabilities(teacher, images), kind
-
-    def __call__(self, images, labels, seed):
-        """The losses of a batch, (batch,).
-
-        Args:
-            images: tensor (batch, …).
-            labels: int tensor (batch,).
-            seed: int tensor (2,), another for each batch and replica.
-        """
-        images = replicas.never_empty(tf.cast(images, tf.float32))
-        if self._mixup:
-            images, shares, partners = mixup.mix(images, self._mixup, seed)
-        outputs = self._model(images, training=True)[: tf.size(labels)]
-        loss = self._of_labels(labels, outputs)
-        if self._mixup:
-            shares = shares[: tf.size(labels)]
-            others = self._of_labels(partners(labels), outputs)
-            loss = shares * loss + (1 - shares) * others
-        if not self._weight:
-            return loss
-        answers = self._teacher(images, training=False)[: tf.size(labels)]
-        expected, found = (
-            tf.nn.log_softmax(outputs_lib.logits(x, kind) / self._temperature)
-            for kind, x in zip(self._kinds, (answers, outputs), strict=True)
-        )
-        expected = tf.stop_gradient(expected)
-        gap = tf.reduce_sum(tf.exp(expected) * (expected - found), axis=-1)
-        taught = self._temperature**2 * gap
-        return (1 - self._weight) * loss + self._weight * taught
-
-
-def _check_teacher(teacher, model, settings):
-    if teacher is None:
-        raise errors.InputError(
-            "Distillation needs a teacher: give the whole network. Received: "
-            f"distillation_weight={settings.distillation_weight}, no teacher."
-        )
-    examples_lib.check_classifier(teacher)
-    if teacher.output_shape != model.output_shape:
-        raise errors.InputError(
-            "A teacher has the classes of the network that it teaches, "
-            f"{model.output_shape[-1]}. Received: one with outputs of shape "
-            f"{teacher.output_shape}."
-        )
-    expected, found = (
-        tf.TensorShape(network.inputs[0].shape) for network in (model, teacher)
-    )
-    if not expected.is_compatible_with(found):
-        raise errors.InputError(
-            "A teacher sees the images of the network that it teaches, of "
-            f"shape {tuple(expected)}. Received: one for images of shape "
-            f"{tuple(found)}."
-        )
 
 
 def _train_step(model, optimizer, objective, settings, distribution, spec):

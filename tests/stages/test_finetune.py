@@ -21,6 +21,27 @@ from eagleeye_tf.stages import search
 from eagleeye_tf.training import records
 
 
+@pytest.fixture
+def searched(set_flags, tmp_path):
+    """Function that searches a network's strategies; returns the job."""
+
+    def search_for(model, **values):
+        model.save(tmp_path / "model.keras")
+        set_flags(
+            model=str(tmp_path / "model.keras"),
+            macs=0.5,
+            tolerance=0.2,
+            num_candidates=3,
+            epochs=1,
+            **values,
+        )
+        job = common.open_job()
+        search.search(job)
+        return job
+
+    return search_for
+
+
 @pytest.mark.parametrize("from_scratch", [False, True])
 def test_starts_from_surviving_weights_or_from_scratch(set_flags, from_scratch):
     set_flags(
@@ -92,24 +113,17 @@ def test_batch_norm_is_adapted_before_fine_tuning(set_flags):
             )
 
 
-def test_what_was_searched_is_what_is_fine_tuned(set_flags, tmp_path):
+def test_what_was_searched_is_what_is_fine_tuned(searched):
     """The same channels, whatever the importance, and as many."""
     model = toys.chain(channels=(16, 24), classes=10)
     toys.scramble(model)
-    model.save(tmp_path / "model.keras")
-    set_flags(
-        model=str(tmp_path / "model.keras"),
-        macs=0.5,
-        tolerance=0.2,
-        num_candidates=3,
+    job = searched(
+        model,
         importance="random",
         round_to=4,
         learning_rate=1e-8,
         weight_decay=0.0,
-        epochs=1,
     )
-    job = common.open_job()
-    search.search(job)
     result = finetune.finetune(job)
     tuned = keras.models.load_model(finetune.best_path(job, result))
     (winner,) = result["winners"]
@@ -219,21 +233,8 @@ def test_winners_have_seen_all_images(set_flags, winners, told):
             finetune._winners(found)
 
 
-def test_a_winner_that_fine_tuning_spoils_is_told(
-    set_flags, tmp_path, monkeypatch
-):
-    model = digit_models.trained()
-    model.save(tmp_path / "model.keras")
-    set_flags(
-        model=str(tmp_path / "model.keras"),
-        macs=0.5,
-        tolerance=0.2,
-        num_candidates=3,
-        augmentation="shift",
-        epochs=1,
-    )
-    job = common.open_job()
-    search.search(job)
+def test_a_winner_that_fine_tuning_spoils_is_told(searched, monkeypatch):
+    job = searched(digit_models.trained(), augmentation="shift")
     fit, right = finetune.fitting.fit, 64
 
     def known(*arguments, **options):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import toys
+from sgd_by_hand import FEATURES
+from sgd_by_hand import LABELS
+from sgd_by_hand import batches
+from sgd_by_hand import by_hand
+from sgd_by_hand import linear
 from sklearn import datasets
-from test_loop import FEATURES
-from test_loop import LABELS
-from test_loop import batches
-from test_loop import by_hand
-from test_loop import linear
 
 import eagleeye_tf as ee
 from eagleeye_tf import locks
@@ -31,7 +31,7 @@ SETTINGS = ee.TrainingSettings(
 
 
 class Shuffled(keras.utils.PyDataset):
-    """Other batches in each epoch, those of `test_loop.batches`."""
+    """Other batches in each epoch, those of `sgd_by_hand.batches`."""
 
     def __init__(self):
         super().__init__()
@@ -86,7 +86,7 @@ def test_batches_as_they_come(kind, monkeypatch):
         "list": parts,
         "unknown length": generated(parts),
     }
-    monkeypatch.setattr("test_loop.batches", lambda epoch: generated(parts))
+    monkeypatch.setattr("sgd_by_hand.batches", lambda epoch: generated(parts))
     model = linear()
     kernel, _, losses = by_hand(model, epochs=3)
     epochs = ee.finetune(model, sources[kind], SETTINGS, verbose=False)
@@ -352,7 +352,7 @@ def test_a_replica_without_a_share_changes_nothing(two_replicas, monkeypatch):
     parts = [
         (images[a:b], labels[a:b]) for a, b in zip(ends, ends[1:], strict=False)
     ]
-    monkeypatch.setattr("test_loop.batches", lambda epoch: generated(parts))
+    monkeypatch.setattr("sgd_by_hand.batches", lambda epoch: generated(parts))
     kernel, _, losses = by_hand(linear(), epochs=3)
     with two_replicas.scope():
         model = linear()

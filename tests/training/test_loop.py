@@ -1,127 +1,23 @@
 import functools
 import json
+import warnings
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import toys
+from sgd_by_hand import HALVES
+from sgd_by_hand import batches
+from sgd_by_hand import by_hand
+from sgd_by_hand import fit
+from sgd_by_hand import linear
 
 from eagleeye_tf import errors
 from eagleeye_tf.training import loop
 from eagleeye_tf.training.schedules import TrainingSettings
 
 layers = keras.layers
-FEATURES = np.random.default_rng(0).normal(size=(24, 5)).astype(np.float32)
-LABELS = (FEATURES[:, 0] > 0).astype(np.int64)
-
-
-def linear(probabilities=False):
-    x = keras.Input((5,))
-    y = layers.Dense(2, activation="softmax" if probabilities else None)(x)
-    model = keras.Model(x, y)
-    generator = np.random.default_rng(1)
-    model.layers[-1].kernel.assign(generator.normal(size=(5, 2)))
-    return model
-
-
-def batches(epoch, first=0, size=8):
-    order = np.random.default_rng(epoch).permutation(24)
-    dataset = tf.data.Dataset.from_tensor_slices(
-        (FEATURES[order], LABELS[order])
-    )
-    return dataset.batch(size, drop_remainder=True).skip(first)
-
-
-def fit(model, directory, epochs=3, batches=batches, **kwargs):
-    settings = TrainingSettings(
-        epochs=epochs,
-        learning_rate=0.5,
-        schedule="constant",
-        weight_decay=kwargs.pop("weight_decay", 0.01),
-        label_smoothing=kwargs.pop("label_smoothing", 0.1),
-        distillation_weight=kwargs.pop("distillation_weight", 0.0),
-        distillation_temperature=3.0,
-        mixup=kwargs.pop("mixup", 0.0),
-        ema_momentum=kwargs.pop("ema_momentum", 0.0),
-        precision=kwargs.pop("precision", "float32"),
-        warmup_epochs=kwargs.pop("warmup_epochs", 0),
-        momentum=kwargs.pop("momentum", 0.9),
-        batch_size=8,
-    )
-    validate = kwargs.pop("validate", lambda: (3, 4))
-    return loop.fit(model, batches, 3, settings, directory, validate, **kwargs)
-
-
-def softmax(logits):
-    return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-
-
-def by_hand(
-    model,
-    epochs,
-    weight_decay=0.01,
-    taught=0.0,
-    teacher=None,
-    rising=1,
-    momentum=0.9,
-    pairs=None,
-    ema_momentum=0.0,
-):
-    """SGD with Nesterov momentum on softmax cross-entropy, in NumPy.
-
-    Of `pairs`, so many a batch, both examples are half the other. With
-    `ema_momentum` it returns averages, which begin with the first step.
-    """
-    smoothing, temperature, steps = 0.1, 3.0, 0
-    kernel, bias = (np.array(w, np.float64) for w in model.get_weights())
-    speed = [np.zeros_like(kernel), np.zeros_like(bias)]
-    averages = kernel, bias
-    losses = []
-    for epoch in range(epochs):
-        epoch_losses = []
-        size = {"size": 2 * pairs} if pairs else {}
-        for x, labels in batches(epoch, **size).as_numpy_iterator():
-            target = np.eye(2)[labels]
-            if pairs:
-                x, target = (
-                    y.reshape(pairs, 2, -1).mean(1).repeat(2, axis=0)
-                    for y in (x, target)
-                )
-            logits = x @ kernel + bias
-            p = softmax(logits)
-            target = target * (1 - smoothing) + smoothing / 2
-            loss = -(target * np.log(p)).sum(1).mean()
-            gradient = (p - target) / len(x)
-            if teacher:
-                a, b = (
-                    softmax(z / temperature)
-                    for z in (x @ teacher[0] + teacher[1], logits)
-                )
-                gap = temperature**2 * (a * np.log(a / b)).sum(1).mean()
-                loss = (1 - taught) * loss + taught * gap
-                gradient *= 1 - taught
-                gradient += taught * temperature * (b - a) / len(x)
-            epoch_losses.append(loss)
-            steps += 1
-            rate = 0.5 * min(steps / rising, 1)
-            gradients = [
-                x.T @ gradient + weight_decay * kernel,  # not on the bias
-                gradient.sum(0),
-            ]
-            for i, g in enumerate(gradients):
-                speed[i] = momentum * speed[i] - rate * g
-            kernel = kernel + momentum * speed[0] - rate * gradients[0]
-            bias = bias + momentum * speed[1] - rate * gradients[1]
-            kept = ema_momentum if steps > 1 else 0
-            averages = [
-                kept * average + (1 - kept) * weight
-                for average, weight in zip(
-                    averages, (kernel, bias), strict=True
-                )
-            ]
-        losses.append(np.mean(epoch_losses))
-    return *averages, losses
 
 
 @pytest.mark.parametrize("probabilities", [False, True])
@@ -148,68 +44,6 @@ def test_warmup_by_hand(tmp_path):
     np.testing.assert_allclose(model.get_weights()[0], kernel, rtol=1e-4)
     np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=1e-4)
     assert epochs[0].learning_rate == pytest.approx(0.5)  # Of the next step.
-
-
-@pytest.mark.parametrize("probabilities", [False, True])
-def test_teacher_by_hand(tmp_path, probabilities):
-    teacher = linear(probabilities)
-    teacher.layers[-1].kernel.assign([[3, 0]] * 2 + [[0, 1]] * 3)
-    expected = by_hand(
-        linear(), epochs=2, taught=0.7, teacher=teacher.get_weights()
-    )
-    model = linear(probabilities)
-    before = teacher.get_weights()
-    epochs = fit(
-        model, tmp_path, epochs=2, distillation_weight=0.7, teacher=teacher
-    )
-    np.testing.assert_allclose(model.get_weights()[0], expected[0], rtol=1e-3)
-    np.testing.assert_allclose([e.loss for e in epochs], expected[2], rtol=1e-3)
-    for a, b in zip(before, teacher.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-# Shares of Beta(1e8, 1e8) are a half, by a standard deviation of 4e-5.
-HALVES = 1e8
-
-
-def test_mixed_images_by_hand(tmp_path):
-    teacher = linear()
-    teacher.layers[-1].kernel.assign([[3, 0]] * 2 + [[0, 1]] * 3)
-    expected = by_hand(
-        linear(),
-        epochs=2,
-        taught=0.7,
-        teacher=teacher.get_weights(),
-        pairs=1,
-    )
-    model = linear()
-    epochs = fit(
-        model,
-        tmp_path,
-        epochs=2,
-        batches=functools.partial(batches, size=2),
-        mixup=HALVES,
-        distillation_weight=0.7,
-        teacher=teacher,
-    )
-    np.testing.assert_allclose(model.get_weights()[0], expected[0], atol=2e-3)
-    np.testing.assert_allclose([e.loss for e in epochs], expected[2], rtol=2e-3)
-
-
-def test_replicas_mix_their_own_images(tmp_path, two_replicas):
-    """Two to each."""
-    kernel, _, losses = by_hand(linear(), epochs=3, pairs=2)
-    with two_replicas.scope():
-        model = linear()
-    epochs = fit(
-        model,
-        tmp_path,
-        batches=functools.partial(batches, size=4),
-        distribution=two_replicas,
-        mixup=HALVES,
-    )
-    np.testing.assert_allclose(model.get_weights()[0], kernel, atol=2e-4)
-    np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=1e-3)
 
 
 def test_another_momentum_by_hand(tmp_path):
@@ -264,40 +98,9 @@ def test_statistics_fit_averages(tmp_path, mixed):
     np.testing.assert_allclose(bn.moving_variance, seen.var(0), rtol=1e-3)
 
 
-def test_the_teacher_answers_as_in_inference(tmp_path):
-    """Of the network that winners are cut from nothing changes."""
-    x = keras.Input((5,))
-    y = layers.BatchNormalization()(layers.Dropout(0.9)(x))
-    teacher = keras.Model(x, layers.Dense(2, use_bias=False)(y))
-    norm = teacher.layers[2]
-    norm.moving_mean.assign([1, 2, 3, 4, 5])
-    norm.moving_variance.assign([4] * 5)
-    before = [np.array(weight) for weight in teacher.weights]
-    kernel = np.array(teacher.layers[-1].kernel)
-    scale = (4 + norm.epsilon) ** -0.5
-    alike = scale * kernel, -scale * np.arange(1, 6) @ kernel
-    model = linear()
-    *_, losses = by_hand(model, epochs=2, taught=0.7, teacher=alike)
-    epochs = fit(
-        model, tmp_path, epochs=2, distillation_weight=0.7, teacher=teacher
-    )
-    np.testing.assert_allclose([e.loss for e in epochs], losses, rtol=1e-3)
-    for a, b in zip(before, teacher.weights, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_who_does_not_lead_writes_nothing(tmp_path):
     fit(linear(), tmp_path, leads=False, checkpoint_seconds=0)
     assert not list(tmp_path.rglob("*"))
-
-
-def test_without_weight_there_is_no_teacher(tmp_path):
-    model, alone = linear(), linear()
-    fit(model, tmp_path / "a", teacher=linear())
-    fit(alone, tmp_path / "b")
-    np.testing.assert_array_equal(
-        model.get_weights()[0], alone.get_weights()[0]
-    )
 
 
 def test_replicas_give_the_same_weights(tmp_path, two_replicas):
@@ -321,7 +124,7 @@ def test_killed_and_continued_equals_uninterrupted(
     tmp_path, seconds, killed, goes_on
 ):
     whole = linear()
-    options = {"epochs": 4, "mixup": 1.0, "ema_momentum": 0.9}
+    options = {"epochs": 4, "mixup": 1.0, "ema_momentum": 0.7}
     expected = fit(whole, tmp_path / "whole", **options)
 
     def die(epoch, step, loss):
@@ -486,6 +289,16 @@ def test_too_large_batches_are_told(tmp_path):
     settings = TrainingSettings(batch_size=999)
     with pytest.raises(errors.InputError, match="batch_size=999"):
         loop.fit(linear(), batches, 0, settings, tmp_path, lambda: (0, 1))
+
+
+def test_averages_of_the_start_are_told(tmp_path):
+    """Of nine steps: 0.8 ** 8 is 17 %, and 0.6 ** 8 is 2 %."""
+    told = "17% of the average with ema_momentum=0.8 .* 9 steps"
+    with pytest.warns(errors.PlausibilityWarning, match=told):
+        fit(linear(), tmp_path / "old", ema_momentum=0.8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", errors.PlausibilityWarning)
+        fit(linear(), tmp_path / "new", ema_momentum=0.6)
 
 
 def test_nothing_to_train_is_told(tmp_path):
