@@ -54,16 +54,16 @@ class EvolutionarySearch(sampling.SearchAlgorithm):
             )
         try:
             proposals = self._random.suggest(min(count, _AT_RANDOM))
-        finally:
-            self.drawn = self._random.drawn
+        except sampling.ExhaustedError as error:
+            proposals = error.found  # There may be others on the way.
+        self.drawn = self._random.drawn
+        rest = count - len(proposals)
         try:
-            rest = count - len(proposals)
-            return proposals + self._found(
-                lambda: self._along_rays(generator), rest
-            )
+            more = self._found(lambda: self._along_rays(generator), rest)
         except sampling.ExhaustedError as error:
             error.found = proposals + error.found
             raise
+        return proposals + more
 
     def update(self, candidates):
         """See `sampling.SearchAlgorithm`."""

@@ -80,6 +80,52 @@ def test_begins_at_random_and_ends_alike(mobilenet):
     assert [p for p, _ in longer][:50] == first[:50]
 
 
+def first_generation(model, **options):
+    """Ratios of the first generation's other half, and the `ChannelGroup`s."""
+    arguments = setup(model, **options)
+    groups = arguments[0]
+    proposals = evolution.EvolutionarySearch(*arguments).suggest(25)[13:]
+    ratios = [[r for _, r in p.strategy.ratios] for p in proposals]
+    return np.array(ratios), groups
+
+
+def test_shortcuts_stay_whole_in_some_of_the_first():
+    """Of ResNet-20 three groups are shared, by 10, 6 and 3 layers."""
+    ratios, groups = first_generation(
+        zoo.build("resnet20", (32, 32, 3), 10), macs=0.6
+    )
+    shared = [len(group.layers) for group in groups]
+    assert sorted(shared)[-4:] == [1, 3, 6, 10]
+    reach = 0.5 / np.array([group.size for group in groups])
+    for row, limit in zip(ratios, (1, 3, 6, 10), strict=False):
+        is_cut = np.array(shared) <= limit
+        assert (row[~is_cut] == 0).all()
+        # There is a ratio that is near enough to those of all groups.
+        low, high = (row - reach)[is_cut], (row + reach)[is_cut]
+        assert low.max() <= high.min()
+    # The others leave some groups whole, or treat them differently.
+    assert (ratios[4:] == 0).any()
+    assert np.ptp(ratios[4:], axis=1).min() > 0.1
+
+
+def test_the_first_keep_to_the_range_of_ratios(mobilenet):
+    model = zoo.build("mobilenet_v1", (32, 32, 3), 10)
+    ratios, _ = first_generation(
+        model, macs=0.5, tolerance=0.03, min_ratio=0.2, max_ratio=0.4
+    )
+    assert ratios.min() >= 0.2 and ratios.max() <= 0.4
+
+
+def test_budgets_that_are_too_rare_for_chance(monkeypatch):
+    """All groups must lose nearly seven tenths."""
+    monkeypatch.setattr(sampling, "_GIVE_UP_AFTER", 20_000)
+    arguments = setup(zoo.build("resnet20", (32, 32, 3), 10), macs=0.13)
+    with pytest.raises(sampling.ExhaustedError):
+        sampling.RandomSampling(*arguments).suggest(1)
+    found = evolution.EvolutionarySearch(*arguments).suggest(5)
+    assert all(abs(p.macs / 40_551_040 - 0.13) <= 0.01 for p in found)
+
+
 def test_children_are_made_of_their_parents(mobilenet):
     algorithm = evolution.EvolutionarySearch(*mobilenet)
     groups = len(mobilenet[0])

@@ -37,7 +37,7 @@ def test_scores_equal_the_public_steps(model, images, examples):
 def test_evolution_learns_what_became_of_its_candidates(
     model, images, examples
 ):
-    """It begins as a random search of 25, and goes its own way then."""
+    """It begins as a random search of 13, and goes its own way then."""
     found = {}
     for algorithm in ("random", "evolution"):
         settings = dataclasses.replace(
@@ -49,8 +49,8 @@ def test_evolution_learns_what_became_of_its_candidates(
         result = ee.search(model, images, examples, settings)
         kept = {c.index: c.kept for c in result.candidates}
         found[algorithm] = [kept[index] for index in sorted(kept)]
-    assert found["random"][:25] == found["evolution"][:25]
-    assert found["random"][25:] != found["evolution"][25:]
+    assert found["random"][:13] == found["evolution"][:13]
+    assert found["random"][13:] != found["evolution"][13:]
 
 
 def test_race_needs_labels(model, images, examples):
