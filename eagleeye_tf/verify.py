@@ -19,6 +19,7 @@ flags.adopt_module_key_flags(verify)
 for _name in (
     "data_dir",
     "dataset",
+    "exclude",
     "image_size",
     "importance",
     "max_ratio",

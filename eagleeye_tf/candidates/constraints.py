@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from eagleeye_tf import errors
+from eagleeye_tf.candidates import ranges as ranges_lib
 from eagleeye_tf.pruning import strategy as strategy_lib
 
 # Measured, and therefore known to a `LatencyModel` only.
@@ -189,11 +190,10 @@ def reachable(cost_model, groups, settings):
     Args:
         cost_model: a `CostModel`.
         groups: sequence of `ChannelGroup`.
-        settings: has `min_ratio`, `max_ratio` and `round_to`.
+        settings: has `min_ratio`, `max_ratio`, `exclude` and `round_to`.
     """
-    ends = np.repeat(
-        [[settings.max_ratio], [settings.min_ratio]], len(groups), axis=1
-    )
+    least, most = ranges_lib.of_ratios(groups, settings)
+    ends = np.array([most, least])
     kept = strategy_lib.kept_channels(ends, groups, settings.round_to)
     costs = cost_model.of(kept)
     return {name: tuple(ends.tolist()) for name, ends in costs.items()}
@@ -206,7 +206,7 @@ def check_reachable(constraints, cost_model, groups, settings):
         constraints: sequence of `Constraint`.
         cost_model: a `CostModel`.
         groups: sequence of `ChannelGroup`.
-        settings: has `min_ratio`, `max_ratio` and `round_to`.
+        settings: has `min_ratio`, `max_ratio`, `exclude` and `round_to`.
     """
     ranges = reachable(cost_model, groups, settings)
     for constraint in constraints:
@@ -221,6 +221,8 @@ def check_reachable(constraints, cost_model, groups, settings):
         out = "raise max_ratio" if below else "lower min_ratio"
         if below and settings.round_to > 1:
             out += " or lower round_to"
+        if below and settings.exclude:
+            out += " or exclude less"
         if 1 < constraint.target <= 100:
             share = constraint.target / 100
             out += f"; for {share:.0%} of the network give {share:g}"

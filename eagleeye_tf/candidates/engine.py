@@ -18,6 +18,7 @@ from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import plausibility
 from eagleeye_tf.candidates import racing
+from eagleeye_tf.candidates import ranges
 from eagleeye_tf.candidates import rankings as rankings_lib
 from eagleeye_tf.candidates import result as result_lib
 from eagleeye_tf.candidates import sampling
@@ -284,6 +285,7 @@ def make_algorithm(graph, settings, cost_model=None):
             "eagleeye_tf.search and ee.search(…, latencies=…) alone. Received: "
             f"{settings.latency_budget}. Give a budget in macs or params."
         )
+    ranges.check_excluded(graph, settings)
     constraints = constraints_lib.wanted(settings, cost_model)
     constraints_lib.check_reachable(
         constraints, cost_model, graph.groups, settings

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from eagleeye_tf.candidates import ranges
 from eagleeye_tf.candidates import sampling
 
 _PARENTS = 10
@@ -119,7 +120,7 @@ class EvolutionarySearch(sampling.SearchAlgorithm):
         pruned = (directions > 0)[:, np.newaxis]
         ratios = s.min_ratio + (s.max_ratio - s.min_ratio) * rays
         ratios = ratios + pruned * offsets[:, np.newaxis]
-        ratios = np.clip(ratios, s.min_ratio, s.max_ratio)
+        ratios = self._in_range(ratios)
         block = self._meeting(ratios.reshape(-1, len(sizes)))
         _, one_of_each = np.unique(
             block.rows // (len(scales) - 1), return_index=True
@@ -169,4 +170,8 @@ class EvolutionarySearch(sampling.SearchAlgorithm):
         mutated = generator.random(shape) < _MUTATED
         step = _STEP * (s.max_ratio - s.min_ratio)
         ratios += mutated * generator.normal(0.0, step, shape)
-        return np.clip(ratios, s.min_ratio, s.max_ratio)
+        return self._in_range(ratios)
+
+    def _in_range(self, ratios):
+        least, most = ranges.of_ratios(self._groups, self._settings)
+        return np.clip(ratios, least, most)

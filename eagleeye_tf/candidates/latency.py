@@ -18,6 +18,7 @@ from eagleeye_tf import errors
 from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import constraints as constraints_lib
 from eagleeye_tf.candidates import json_log
+from eagleeye_tf.candidates import ranges
 from eagleeye_tf.candidates import sampling
 from eagleeye_tf.pruning import cost
 from eagleeye_tf.pruning import rebuild
@@ -197,6 +198,7 @@ class Latencies:
     def _fit(self, settings):
         groups = self._pruner.graph.groups
         sizes = [group.size for group in groups]
+        ranges.check_excluded(self._pruner.graph, settings)
         self._require_reachable(self._cost_model, settings)
         total = settings.latency_measurements
         near = round(_NEAR_BUDGET * total)
@@ -302,9 +304,9 @@ class Latencies:
 
     def _kept(self, places, settings):
         """Places in the range of ratios -> list of kept channels."""
-        span = settings.max_ratio - settings.min_ratio
+        least, most = ranges.of_ratios(self._pruner.graph.groups, settings)
         kept = strategy_lib.kept_channels(
-            settings.min_ratio + span * places,
+            least + (most - least) * places,
             self._pruner.graph.groups,
             settings.round_to,
         )

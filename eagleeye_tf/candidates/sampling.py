@@ -12,6 +12,7 @@ import numpy as np
 
 from eagleeye_tf import errors
 from eagleeye_tf.candidates import constraints as constraints_lib
+from eagleeye_tf.candidates import ranges
 from eagleeye_tf.pruning import strategy as strategy_lib
 from eagleeye_tf.pruning.cost import CostModel
 
@@ -85,14 +86,15 @@ class Block:
 
 
 def draw_block(index, groups, cost_model, constraints, settings):
-    """Draws ratios ~ U[min_ratio, max_ratio] for every group.
+    """Draws ratios ~ U[min_ratio, max_ratio] for every group to be cut.
 
     Args:
         index: number of the block; it and `settings.seed` decide the draw.
         groups: sequence of `ChannelGroup`.
         cost_model: a `CostModel`.
         constraints: sequence of `Constraint`.
-        settings: has `min_ratio`, `max_ratio`, `round_to` and `seed`.
+        settings: has `min_ratio`, `max_ratio`, `exclude`, `round_to` and
+            `seed`.
 
     Returns:
         The `Block` of those of 4,096 strategies that meet all constraints.
@@ -101,6 +103,7 @@ def draw_block(index, groups, cost_model, constraints, settings):
     ratios = generator.uniform(
         settings.min_ratio, settings.max_ratio, (BLOCK, len(groups))
     )
+    ratios[:, ranges.excluded(groups, settings)] = 0.0
     return meeting(ratios, groups, cost_model, constraints, settings)
 
 
@@ -132,7 +135,7 @@ class SearchAlgorithm(abc.ABC):
         groups: sequence of `ChannelGroup`.
         cost_model: a `CostModel`.
         constraints: sequence of `Constraint`.
-        settings: has `min_ratio`, `max_ratio`, `round_to` and `seed`.
+        settings: as for `draw_block`.
 
     Attributes:
         generation: how many proposals to ask for before `update` tells what
@@ -240,9 +243,8 @@ class RandomSampling(SearchAlgorithm):
 
 def _count_networks(groups, settings):
     """How many networks there are, whatever they cost."""
-    ends = [[settings.min_ratio], [settings.max_ratio]]
     most, least = strategy_lib.kept_channels(
-        np.repeat(ends, len(groups), axis=1), groups, settings.round_to
+        np.array(ranges.of_ratios(groups, settings)), groups, settings.round_to
     )
     widths = -(-(most - least) // settings.round_to) + 1
     return math.prod(widths.tolist())
@@ -318,8 +320,7 @@ class UniformSampling(SearchAlgorithm):
         even = np.linspace(settings.min_ratio, settings.max_ratio, 20_001)
         ratios = np.clip(
             even[:, np.newaxis] + offsets / sizes,
-            settings.min_ratio,
-            settings.max_ratio,
+            *ranges.of_ratios(groups, settings),
         )
         kept = strategy_lib.kept_channels(ratios, groups, settings.round_to)
         costs = self._cost_model.of(kept, [c.metric for c in constraints])

@@ -16,6 +16,9 @@ CHOICES = {
     "calibration": ("exact", "moving_average"),
 }
 
+# Settings that came later, and what they are in searches made before them.
+LATER = {"exclude": []}
+
 _METRICS = ("macs", "params", "activation_memory", "latency", "latency_ms")
 _BUDGETS = (*_METRICS, *(f"max_{metric}" for metric in _METRICS))
 _LATENCIES = tuple(name for name in _BUDGETS if "latency" in name)
@@ -57,6 +60,8 @@ class SearchSettings:
         num_candidates: strategies to score; uniform pruning has but one.
         min_ratio: lower end of the pruning ratios, in [0, 1).
         max_ratio: upper end of the pruning ratios (the paper's R).
+        exclude: names of layers, or patterns of them ("stage1_*"), whose
+            channel groups stay whole.
         importance: name in `importance.IMPORTANCES`, or a function. Those
             that ask for examples are given the calibration set.
         round_to: multiple to which kept channels are rounded up.
@@ -91,6 +96,7 @@ class SearchSettings:
     num_candidates: int = 100
     min_ratio: float = 0.0
     max_ratio: float = 0.7
+    exclude: tuple = ()
     importance: object = "l1"
     round_to: int = 1
     algorithm: str = "evolution"
@@ -106,6 +112,12 @@ class SearchSettings:
             object.__setattr__(self, "num_candidates", 1)
         strategy_lib.check_ratio(self.min_ratio, "min_ratio")
         strategy_lib.check_ratio(self.max_ratio, "max_ratio")
+        if isinstance(self.exclude, str):
+            raise errors.InputError(
+                "exclude is a tuple or list of names. Received: "
+                f"{self.exclude!r}."
+            )
+        object.__setattr__(self, "exclude", tuple(self.exclude))
         if self.min_ratio > self.max_ratio:
             raise errors.InputError(
                 "min_ratio is at most max_ratio. Received: "
@@ -198,6 +210,10 @@ class SearchSettings:
         del values["num_candidates"]  # A search may be extended.
         if not self.has_budget:
             values["macs"] = self.target("macs")
+        values["exclude"] = list(self.exclude)
+        for name, default in LATER.items():
+            if values[name] == default:
+                del values[name]
         if not self.has_latency_budget:
             del values["latency_tolerance"], values["latency_measurements"]
         if callable(self.importance):  # What it does is not in its name.

@@ -96,6 +96,11 @@ _MAX_RATIO = flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=1.0,
 )
+_EXCLUDE = flags.DEFINE_list(
+    "exclude",
+    [],
+    "Names of layers, or patterns of them (stage1_*), whose channels stay.",
+)
 _IMPORTANCE = flags.DEFINE_string(
     "importance",
     "l1",
@@ -164,6 +169,7 @@ def search_settings():
         num_candidates=_NUM_CANDIDATES.value,
         min_ratio=_MIN_RATIO.value,
         max_ratio=_MAX_RATIO.value,
+        exclude=tuple(_EXCLUDE.value),
         importance=_importance(),
         round_to=_ROUND_TO.value,
         algorithm=_ALGORITHM.value or settings_lib.SearchSettings.algorithm,
@@ -228,7 +234,8 @@ def require_same(found):
     Args:
         found: the settings that `search/result.json` holds.
     """
-    asked = search_settings().identity()
+    asked = {**settings_lib.LATER, **search_settings().identity()}
+    found = {**settings_lib.LATER, **found}
     for name in sorted((asked.keys() & found.keys()) - {*_OWN}):
         value = found[name]
         given = name in flags.FLAGS and flags.FLAGS[name].present

@@ -5,6 +5,7 @@ from absl import flags
 
 from eagleeye_tf import errors
 from eagleeye_tf import progress
+from eagleeye_tf.candidates import ranges
 from eagleeye_tf.pruning import channel_graph
 from eagleeye_tf.pruning import rebuild
 from eagleeye_tf.pruning import verification
@@ -61,14 +62,14 @@ def main():
 def _verify(pruner, settings):
     """Checks random strategies: list of (ratios, what came of them)."""
     generator = np.random.default_rng(settings.seed)
+    groups = pruner.graph.groups
+    ranges.check_excluded(pruner.graph, settings)
     found = []
     with progress.bar(_NUM_STRATEGIES.value, "Verify", "strategy") as bar:
         for number in range(1, 1 + _NUM_STRATEGIES.value):
-            low, high = settings.min_ratio, settings.max_ratio
-            ratios = {
-                group.name: generator.uniform(low, high)
-                for group in pruner.graph.groups
-            }
+            drawn = generator.uniform(*ranges.of_ratios(groups, settings))
+            names = (group.name for group in groups)
+            ratios = dict(zip(names, drawn.tolist(), strict=True))
             check = verification.verify_pruner(
                 pruner, ratios, seed=settings.seed + number
             )

@@ -73,7 +73,9 @@ def test_unreachable_budget_names_the_range(macs, way_out):
     full = 64 * 9 * (3 * 10 + 10 * 10) + 10 * 4
     low = 64 * 9 * (3 * 5 + 5 * 5) + 5 * 4  # ratio 0.5
     high = 64 * 9 * (3 * 9 + 9 * 9) + 9 * 4  # ratio 0.1
-    settings = types.SimpleNamespace(min_ratio=0.1, max_ratio=0.5, round_to=1)
+    settings = types.SimpleNamespace(
+        min_ratio=0.1, max_ratio=0.5, exclude=(), round_to=1
+    )
     wanted = [constraints.make("macs", macs, 0.001, full)]
     with pytest.raises(errors.InputError) as raised:
         constraints.check_reachable(wanted, cost_model, graph.groups, settings)
@@ -95,7 +97,9 @@ def test_a_budget_that_looks_like_percents():
     graph = ChannelGraph(toys.chain(channels=(10, 10)))
     cost_model = CostModel(graph)
     full = cost_model.full().macs
-    settings = types.SimpleNamespace(min_ratio=0.1, max_ratio=0.5, round_to=1)
+    settings = types.SimpleNamespace(
+        min_ratio=0.1, max_ratio=0.5, exclude=(), round_to=1
+    )
     wanted = [constraints.make("macs", 50, 0.001, full)]
     told = "raise max_ratio; for 50% of the network give 0.5"
     with pytest.raises(errors.InputError, match=told):

@@ -278,6 +278,19 @@ def test_exact_budgets_are_refused_before_anything_is_measured(
     assert machine.measured == 0
 
 
+def test_what_is_excluded_is_whole_in_all_that_is_measured(network, examples):
+    """A typing error is told before that."""
+    machine = Machine(len(layer_macs(network)))
+    first, *_ = ee.channel_groups(network)
+    with pytest.raises(ee.InputError, match="'nosuch'"):
+        search(network, examples, machine, exclude=("nosuch",))
+    assert machine.measured == 0
+    found = search(
+        network, examples, machine, exclude=(first.name,), latency=0.7
+    )
+    assert {c.kept[0] for c in found.candidates} == {first.size}
+
+
 def test_latencies_of_another_network_are_refused(network, examples):
     other = toys.chain(classes=10)
     settings = ee.SearchSettings(latency=0.5)

@@ -18,7 +18,7 @@ from eagleeye_tf.pruning.cost import CostModel
 
 def setup(model, macs=None, tolerance=0.01, **changes):
     settings = types.SimpleNamespace(
-        min_ratio=0.0, max_ratio=0.7, round_to=1, seed=0
+        min_ratio=0.0, max_ratio=0.7, exclude=(), round_to=1, seed=0
     )
     vars(settings).update(changes)
     graph = ChannelGraph(model)

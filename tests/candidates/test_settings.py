@@ -36,6 +36,7 @@ def test_numbers_of_numpy_are_numbers():
         ({"macs": "0.5"}, "macs is a number, or None. Received: '0.5'"),
         ({"tolerance": None}, "tolerance is a number. Received: None"),
         ({"importance": ["l1"]}, "importance is one of"),
+        ({"exclude": "conv1"}, "exclude is a tuple .* 'conv1'"),
     ):
         with pytest.raises(ee.InputError, match=rule):
             ee.SearchSettings(**changes)

@@ -27,6 +27,7 @@ SEARCH = {
     "num_candidates": 23,
     "min_ratio": 0.05,
     "max_ratio": 0.6,
+    "exclude": ("stem_*", "conv2"),
     "importance": "l2",
     "round_to": 4,
     "search_algorithm": "random",
