@@ -138,15 +138,18 @@ class EvolutionarySearch(sampling.SearchAlgorithm):
         The first ones prune all groups that no more than so many layers
         share, and the last of these all groups; then come random ones.
         """
+        is_cut = ~ranges.excluded(self._groups, self._settings)
         layers = np.array([len(group.layers) for group in self._groups])
-        classes, place = np.unique(layers, return_inverse=True)
-        first = [layers <= limit for limit in classes[:_ORDERLY]]
+        classes, place = np.unique(layers * is_cut, return_inverse=True)
+        limits = np.unique(layers[is_cut])
+        limits = np.unique([*limits[: _ORDERLY - 1], *limits[-1:]])
+        first = [is_cut & (layers <= limit) for limit in limits]
         shape = _DIRECTIONS, len(classes)
         levels = generator.uniform(0.0, 1.0, shape)
         levels *= generator.random(shape) >= _WHOLE
         spread = generator.uniform(0.0, 1.0, (_DIRECTIONS, 1))
         noise = generator.uniform(-1.0, 1.0, (_DIRECTIONS, len(layers)))
-        random = levels[:, place] * (1 + spread * noise)
+        random = is_cut * levels[:, place] * (1 + spread * noise)
         random = random[random.any(axis=1)]
         random /= random.max(axis=1, keepdims=True)
         return np.concatenate([np.array(first, float), random])

@@ -132,11 +132,13 @@ class JsonLog(abc.ABC):
         expected = {"schema": self.schema, **self._identity}
         if not isinstance(header, dict) or "schema" not in header:
             raise self._foreign(1)
-        for key, value in expected.items():
-            if header.get(key) != value:
+        # Settings that came later are left out where they change nothing.
+        for key in {**expected, **header}:
+            value, before = expected.get(key), header.get(key)
+            if before != value:
                 raise errors.InputError(
                     f"{self._path} belongs to another {self.what}: "
-                    f"{errors.change(key, header.get(key), value)}. Use the "
+                    f"{errors.change(key, before, value)}. Use the "
                     "same settings to continue it, or another workdir (in "
                     "Python, another log_path)."
                 )

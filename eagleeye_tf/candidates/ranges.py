@@ -22,14 +22,14 @@ def of_ratios(groups, settings):
 
 
 def excluded(groups, settings):
-    """Which groups stay whole, since one of their layers is excluded.
+    """Which groups stay whole: they, or layers of theirs, are excluded.
 
     Returns:
         Bool array (groups,).
     """
     return np.array(
         [
-            any(_matches(layer, settings.exclude) for layer in group.layers)
+            any(_matches(name, settings.exclude) for name in _names(group))
             for group in groups
         ],
         bool,
@@ -43,8 +43,8 @@ def check_excluded(graph, settings):
         graph: a `ChannelGraph`.
         settings: has `exclude`.
     """
-    layers = [layer for group in graph.groups for layer in group.layers]
-    names = [*layers, *(entry.layer for entry in graph.frozen)]
+    names = [name for group in graph.groups for name in _names(group)]
+    names += [entry.layer for entry in graph.frozen]
     for pattern in settings.exclude:
         if not any(_matches(name, [pattern]) for name in names):
             raise errors.InputError(
@@ -53,6 +53,11 @@ def check_excluded(graph, settings):
                 f"none of {len(names)}: {', '.join(names[:6])}"
                 f"{', …' if names[6:] else ''}."
             )
+
+
+def _names(group):
+    """Its own, and those of its layers, of which one may be the same."""
+    return dict.fromkeys((group.name, *group.layers))
 
 
 def _matches(name, patterns):

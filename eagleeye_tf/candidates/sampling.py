@@ -230,6 +230,8 @@ class RandomSampling(SearchAlgorithm):
         ways += [c.way_out for c, (share, *_) in alone.items() if share < 1]
         if s.round_to > 1:
             ways.append("lower round_to")
+        if s.exclude:
+            ways.append("exclude less")
         error = ExhaustedError(
             f"{self._enough:,} strategies in a row with ratios from "
             f"{s.min_ratio} to {s.max_ratio} gave no new network with "

@@ -19,6 +19,9 @@ CHOICES = {
 # Settings that came later, and what they are in searches made before them.
 LATER = {"exclude": []}
 
+# Which one: the first began with 25 random strategies.
+_EVOLUTION = 2
+
 _METRICS = ("macs", "params", "activation_memory", "latency", "latency_ms")
 _BUDGETS = (*_METRICS, *(f"max_{metric}" for metric in _METRICS))
 _LATENCIES = tuple(name for name in _BUDGETS if "latency" in name)
@@ -112,12 +115,7 @@ class SearchSettings:
             object.__setattr__(self, "num_candidates", 1)
         strategy_lib.check_ratio(self.min_ratio, "min_ratio")
         strategy_lib.check_ratio(self.max_ratio, "max_ratio")
-        if isinstance(self.exclude, str):
-            raise errors.InputError(
-                "exclude is a tuple or list of names. Received: "
-                f"{self.exclude!r}."
-            )
-        object.__setattr__(self, "exclude", tuple(self.exclude))
+        self._check_exclude()
         if self.min_ratio > self.max_ratio:
             raise errors.InputError(
                 "min_ratio is at most max_ratio. Received: "
@@ -159,6 +157,16 @@ class SearchSettings:
             )
         for name in ("latency", "max_latency"):
             self._check_latency(name, f"{name}_ms")
+
+    def _check_exclude(self):
+        names = self.exclude
+        if not isinstance(names, (tuple, list)) or not all(
+            isinstance(name, str) for name in names
+        ):
+            raise errors.InputError(
+                f"exclude is a tuple or list of names. Received: {names!r}."
+            )
+        object.__setattr__(self, "exclude", tuple(names))
 
     def _check_latency(self, name, name_ms):
         share, milliseconds = getattr(self, name), getattr(self, name_ms)
@@ -210,6 +218,8 @@ class SearchSettings:
         del values["num_candidates"]  # A search may be extended.
         if not self.has_budget:
             values["macs"] = self.target("macs")
+        if self.algorithm == "evolution":
+            values["evolution"] = _EVOLUTION
         values["exclude"] = list(self.exclude)
         for name, default in LATER.items():
             if values[name] == default:

@@ -85,17 +85,19 @@ def frozen(graph):
     return tables.table(("layer", "channels", "stay, because"), rows)
 
 
-def reach(ranges, full_cost, settings):
+def reach(ranges, full_cost, settings, excluded=()):
     """Says which costs the ratios of a search can reach.
 
     Args:
         ranges: `{metric: (low, high)}`.
         full_cost: the `Cost` of the whole network.
         settings: has `min_ratio` and `max_ratio`.
+        excluded: names of the groups that stay whole.
     """
+    but = f", and {_layers(excluded)} whole," if excluded else ""
     lines = [
-        f"With ratios from {settings.min_ratio} to {settings.max_ratio} it "
-        "can have"
+        f"With ratios from {settings.min_ratio} to {settings.max_ratio}{but} "
+        "it can have"
     ]
     for metric, (low, high) in ranges.items():
         full = getattr(full_cost, metric)

@@ -12,6 +12,7 @@ from eagleeye_tf.candidates import engine
 from eagleeye_tf.candidates import evaluators
 from eagleeye_tf.candidates import log as log_lib
 from eagleeye_tf.candidates import racing
+from eagleeye_tf.candidates import ranges
 from eagleeye_tf.candidates import rankings as rankings_lib
 from eagleeye_tf.candidates import sampling
 from eagleeye_tf.pruning import channel_graph
@@ -56,6 +57,7 @@ def main():
         cost_model, obstacle = None, error
     console.say(explanation.channels(graph, cost_model))
     channel_graph.require_groups(graph)
+    ranges.check_excluded(graph, settings)
     if obstacle is not None:
         raise obstacle
     console.say("\n" + _reach(graph, cost_model, settings))
@@ -66,8 +68,10 @@ def main():
 def _reach(graph, cost_model, settings):
     """What the ratios can reach, and how easily they meet the budget."""
     full = cost_model.full()
-    ranges = constraints_lib.reachable(cost_model, graph.groups, settings)
-    lines = [explanation.reach(ranges, full, settings)]
+    costs = constraints_lib.reachable(cost_model, graph.groups, settings)
+    stays = ranges.excluded(graph.groups, settings)
+    names = [g.name for g, s in zip(graph.groups, stays, strict=True) if s]
+    lines = [explanation.reach(costs, full, settings, names)]
     if settings.has_latency_budget:
         lines.append("Budgets in latency are left out: a search measures.")
     constraints = constraints_lib.wanted(settings, cost_model)

@@ -15,6 +15,7 @@ from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.candidates import cluster as cluster_lib
 from eagleeye_tf.candidates import constraints
 from eagleeye_tf.candidates import engine
+from eagleeye_tf.candidates import ranges
 from eagleeye_tf.candidates import settings as settings_lib
 from eagleeye_tf.pruning import channel_graph
 from eagleeye_tf.pruning import importance
@@ -215,11 +216,14 @@ def _importance():
 def require_reachable(model):
     """Raises InputError if no strategy meets the budgets, but for latency.
 
+    Also if --exclude names what the network does not have.
+
     Args:
         model: the network to prune, trained or not.
     """
     settings, graph = search_settings(), channel_graph.ChannelGraph(model)
     channel_graph.require_groups(graph)
+    ranges.check_excluded(graph, settings)
     cost_model = CostModel(graph)
     wanted = constraints.wanted(settings, cost_model)
     constraints.check_reachable(wanted, cost_model, graph.groups, settings)
@@ -241,10 +245,15 @@ def require_same(found):
         given = name in flags.FLAGS and flags.FLAGS[name].present
         if given and asked[name] != value:
             raise errors.InputError(
-                f"The search in this workdir was made with --{name}={value}. "
-                f"Received: --{name}={flags.FLAGS[name].value}; leave it out, "
+                f"The search in this workdir was made with --{name}="
+                f"{_as_typed(value)}. Received: --{name}="
+                f"{_as_typed(flags.FLAGS[name].value)}; leave it out, "
                 "or search in another --workdir."
             )
+
+
+def _as_typed(value):
+    return ",".join(value) if isinstance(value, list) else value
 
 
 def search(job):

@@ -35,9 +35,10 @@ def finetune(
 
     Args:
         model: `keras.Model` with one output (batch, classes); changed in
-            place. With several replicas made in the scope of `distribution`;
+            place. With several replicas made in the scope of `distribution`.
             Keras keeps the BN statistics of the first one alone, so they are
-            re-estimated at the end, on about 1,280 training images.
+            re-estimated at the end, on about 1,280 training images; so they
+            are with `settings.ema_momentum`.
         examples: `(images, labels)`, arrays, which are shuffled anew for each
             epoch; or a `tf.data.Dataset`, a Keras `PyDataset` or a list of
             batches (images, labels), which are taken as they come.

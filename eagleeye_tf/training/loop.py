@@ -1,6 +1,5 @@
 """The training loop, on one or several replicas, resumable anywhere."""
 
-import dataclasses
 import math
 import warnings
 
@@ -113,9 +112,8 @@ def fit(
         return records.epochs
     alone = own_distribution or distribution
     _settle_batch_norm(model, training_batches, settings, alone)
-    correct, total = validate()
-    last = dataclasses.replace(records.epochs[-1], correct=correct, total=total)
-    return [*records.epochs[:-1], last]
+    records.amend(*validate())
+    return records.epochs
 
 
 def _check(model, steps_per_epoch, settings):
@@ -136,11 +134,12 @@ def _warn_of_old_averages(settings, steps):
     """Warns if the start would be a good part of an average of weights."""
     of_start = settings.ema_momentum ** (steps - 1)
     if settings.ema_momentum and of_start > _MOST_OF_START:
-        fitting = max(1 - 5 / steps, 0)  # Leaves exp(-5), under 1 %.
+        # Leaves exp(-5) of the start, less than a hundredth.
+        fitting = max(1 - float(f"{5 / steps:.1g}"), 0)
         warnings.warn(
             f"{of_start:.0%} of the average with ema_momentum="
             f"{settings.ema_momentum} would be the weights after the first of "
-            f"these {steps} steps: lower it, to {fitting:.3f} or so, or train "
+            f"these {steps} steps: lower it, to {fitting:g} or so, or train "
             "for longer.",
             errors.PlausibilityWarning,
             stacklevel=4,
@@ -160,15 +159,21 @@ def _settle_batch_norm(model, training_batches, settings, distribution):
     """Estimates BN statistics of a trained network on some training batches.
 
     Keras keeps those that the first of several replicas saw, and those of
-    weights that an average takes the place of.
+    weights that an average takes the place of. What is frozen stays.
     """
-    images, _ = next(iter(training_batches(0, 0)))
-    count = math.ceil(_SETTLING_IMAGES / max(len(images), 1))
+    frozen = [
+        (layer, layer.get_weights())
+        for layer in adaptive_bn.batch_norm_layers(model).values()
+        if not layer.trainable
+    ]
+    last = settings.epochs - 1
+    images, _ = next(iter(training_batches(last, 0)))
     # A data set may come in another order when it is read again.
-    some = training_batches(0, 0).take(count)
+    batches = training_batches(last, 0)
+    some = batches.take(math.ceil(_SETTLING_IMAGES / len(images)))
 
     def as_trained(step, batch):
-        images = replicas.never_empty(tf.cast(batch[0], tf.float32))
+        images = tf.cast(batch[0], tf.float32)
         if not settings.mixup:
             return images
         seed = tf.stack([_seed(settings), tf.cast(step, tf.int32)])
@@ -178,6 +183,8 @@ def _settle_batch_norm(model, training_batches, settings, distribution):
     adaptive_bn.adapt_batch_norm(
         model, some.enumerate().map(as_trained), distribution=distribution
     )
+    for layer, weights in frozen:
+        layer.set_weights(weights)
 
 
 def _seed(settings):

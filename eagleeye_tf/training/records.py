@@ -105,11 +105,23 @@ class Records:
         self.step, self._loss = 0, 0.0
         if self._seconds is None:
             return
+        self._write_log()
+        self._save()
+
+    def amend(self, correct, total):
+        """Logs what validation of the network as it is came to in the end."""
+        last = dataclasses.replace(
+            self.epochs[-1], correct=correct, total=total
+        )
+        self.epochs[-1] = last
+        if self._seconds is not None:
+            self._write_log()
+
+    def _write_log(self):
         self._before_writing()
         lines = (json.dumps(dataclasses.asdict(e)) for e in self.epochs)
         with files.replacing(self._log) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in lines))
-        self._save()
 
     def _save(self):
         self._before_writing()

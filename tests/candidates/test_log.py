@@ -120,6 +120,16 @@ def test_log_of_another_search(tmp_path, key):
             pass
 
 
+def test_a_setting_that_is_not_given_any_more(tmp_path):
+    path = tmp_path / "log.jsonl"
+    with log.SearchLog(path, {**IDENTITY, "exclude": ["conv"]}) as opened:
+        opened.append(candidate(0))
+    told = r"search: exclude was \['conv'\], now it is None"
+    with pytest.raises(errors.InputError, match=told):
+        with log.SearchLog(path, IDENTITY):
+            pass
+
+
 @pytest.mark.parametrize("line", ["not JSON", '{"index": 3}', "[1]", '"text"'])
 def test_foreign_line(tmp_path, line):
     path = tmp_path / "log.jsonl"

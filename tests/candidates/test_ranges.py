@@ -74,6 +74,19 @@ def test_no_algorithm_cuts_what_is_excluded(resnet, name):
         assert (np.array(proposal.kept)[stays] == sizes[stays]).all()
 
 
+def test_rays_do_not_lean_on_what_is_excluded(resnet):
+    """Without its shortcuts it comes down to a third, at ratios of 0.7."""
+    excluded = "conv", "stage[23]_block1_conv2"
+    arguments = setup(resnet, macs=0.34, exclude=excluded)
+    ends = constraints.reachable(arguments[1], arguments[0], arguments[3])
+    assert ends["macs"][0] / ends["macs"][1] == pytest.approx(0.33, abs=0.01)
+    algorithm = algorithms.ALGORITHMS["evolution"](*arguments)
+    directions = algorithm._directions(np.random.default_rng(0))
+    stays = np.array([len(group.layers) > 1 for group in arguments[0]])
+    assert (directions[:, stays] == 0).all()
+    assert (directions.max(axis=1) == 1).all()
+
+
 def test_what_is_excluded_narrows_what_can_be_reached():
     """Two groups of ten, of which the first stays."""
     arguments = setup(

@@ -37,8 +37,22 @@ def test_numbers_of_numpy_are_numbers():
         ({"tolerance": None}, "tolerance is a number. Received: None"),
         ({"importance": ["l1"]}, "importance is one of"),
         ({"exclude": "conv1"}, "exclude is a tuple .* 'conv1'"),
+        ({"exclude": None}, "exclude is a tuple .* None"),
+        ({"exclude": ["conv1", 2]}, "exclude is a tuple .* 2]"),
     ):
         with pytest.raises(ee.InputError, match=rule):
             ee.SearchSettings(**changes)
     with pytest.raises(ee.InputError, match="epochs is a whole number"):
         ee.TrainingSettings(epochs=1.5)
+
+
+def test_exclude_is_part_of_the_identity_where_it_is_given():
+    """Searches from before know nothing of it."""
+    own, same = (
+        ee.SearchSettings(exclude=kind("ab")) for kind in (list, tuple)
+    )
+    assert own == same and hash(own) == hash(same)
+    identity = json.loads(json.dumps(own.identity()))
+    assert identity == own.identity()
+    assert identity.pop("exclude") == ["a", "b"]
+    assert identity == ee.SearchSettings().identity()

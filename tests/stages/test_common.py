@@ -318,6 +318,12 @@ def test_unreachable_budget(set_flags, tmp_path):
         search.search(common.open_job())
 
 
+def test_excluded_names_are_looked_up_before_training(set_flags):
+    set_flags(exclude=["conv", "stage9_*"])
+    with refused("'stage9_.*', which fits none"):
+        search.require_reachable(common.open_job().fresh_model())
+
+
 def test_ratio_outside_its_range(set_flags):
     set_flags(max_ratio=1.0)
     with refused(r"\[0, 1\).*1.0"):

@@ -45,6 +45,20 @@ def test_tables_of_a_model(set_flags, tmp_path, capsys):
     assert "met 40.0000% ± 0.5000% of 69,168 macs" in shown
 
 
+def test_what_is_excluded_is_told(set_flags, tmp_path, capsys):
+    path = saved(tmp_path, toys.chain(channels=(8, 12), classes=4, size=8))
+    options = {"model": path, "dataset": None, "workdir": None}
+    set_flags(**options, exclude=["conv0"])
+    explain.main()
+    shown = capsys.readouterr().out
+    low = 27 * 8 * 64 + 9 * 8 * 4 * 64 + 4 * 4  # 4 of the 12 alone.
+    assert "With ratios from 0.0 to 0.7, and conv0 whole, it can" in shown
+    assert f"{low:,} to 69,168 macs" in shown
+    set_flags(**options, exclude=["conv9"])
+    with pytest.raises(errors.InputError, match="'conv9', which fits none"):
+        explain.main()
+
+
 def test_unreachable_budget_is_told_with_the_range(set_flags, tmp_path, capsys):
     path = saved(tmp_path, toys.chain())
     set_flags(model=path, dataset=None, workdir=None, macs=0.01)

@@ -220,6 +220,7 @@ def test_machines_train_together(tmp_path, victim):
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     cluster.write_text(json.dumps({"worker": addresses}))
     flags = [*FLAGS[:1], *FLAGS[-3:-1], "--batch_size=64", "--train_epochs=4"]
+    flags.append("--ema_momentum=0.5")
     arguments = command(
         "eagleeye_tf.train",
         *flags,

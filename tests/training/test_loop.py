@@ -78,24 +78,32 @@ def test_averages_by_hand(tmp_path, replicas, two_replicas):
         np.testing.assert_allclose(weights, values, rtol=1e-4)
     np.testing.assert_array_equal(heard[-1], model.get_weights()[0])
     assert [epoch.correct for epoch in epochs] == [1, 2, 4]
+    lines = (tmp_path / "epochs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["correct"] for line in lines] == [1, 2, 4]
     np.testing.assert_allclose([e.loss for e in epochs], expected[2], rtol=1e-4)
 
 
 @pytest.mark.parametrize("mixed", [False, True])
 def test_statistics_fit_averages(tmp_path, mixed):
-    """They are those of the batches that it was trained on, in pairs."""
+    """They are of its outputs for what it was trained on, in pairs."""
     x = keras.Input((5,))
-    normed = layers.BatchNormalization(name="bn")(x)
-    model = keras.Model(x, layers.Dense(2)(normed))
+    y = layers.BatchNormalization(name="bn")(layers.Dense(3, name="first")(x))
+    frozen = layers.BatchNormalization(name="frozen", trainable=False)
+    model = keras.Model(x, layers.Dense(2)(frozen(y)))
+    before = [np.asarray(weight) for weight in frozen.weights]
     size = functools.partial(batches, size=2)
     options = {"mixup": HALVES} if mixed else {}
     fit(model, tmp_path, batches=size, ema_momentum=0.5, **options)
-    seen = np.concatenate([x for x, _ in size(0).as_numpy_iterator()])
+    seen = np.concatenate([x for x, _ in size(2).as_numpy_iterator()])
     if mixed:
         seen = seen.reshape(-1, 2, 5).mean(1)
+    first = model.get_layer("first")
+    seen = seen @ np.asarray(first.kernel) + np.asarray(first.bias)
     bn = model.get_layer("bn")
     np.testing.assert_allclose(bn.moving_mean, seen.mean(0), atol=2e-4)
     np.testing.assert_allclose(bn.moving_variance, seen.var(0), rtol=1e-3)
+    for weight, old in zip(frozen.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, old)
 
 
 def test_who_does_not_lead_writes_nothing(tmp_path):
@@ -293,7 +301,7 @@ def test_too_large_batches_are_told(tmp_path):
 
 def test_averages_of_the_start_are_told(tmp_path):
     """Of nine steps: 0.8 ** 8 is 17 %, and 0.6 ** 8 is 2 %."""
-    told = "17% of the average with ema_momentum=0.8 .* 9 steps"
+    told = "17% of the average with ema_momentum=0.8 .* 9 steps: .* to 0.4 or"
     with pytest.warns(errors.PlausibilityWarning, match=told):
         fit(linear(), tmp_path / "old", ema_momentum=0.8)
     with warnings.catch_warnings():
