@@ -24,9 +24,8 @@ class EvolutionarySearch(sampling.SearchAlgorithm):
 
     The first generation begins with that of `sampling.RandomSampling` with the
     same seed. Its other half treats groups alike that as many layers share,
-    and leaves some of these classes whole: of residual networks the best are
-    often those whose shortcuts stay, which independent ratios hardly ever
-    give.
+    and leaves some of these classes whole: the best that were found of
+    ResNet-56 keep their shortcuts, which independent ratios hardly ever do.
 
     A child takes each ratio from one of two parents, which may be the
     same one, and has a fifth of its ratios moved a little; children that miss
