@@ -108,7 +108,7 @@ def test_shortcuts_stay_whole_in_some_of_the_first():
     assert np.ptp(ratios[4:], axis=1).min() > 0.1
 
 
-def test_the_first_keep_to_the_range_of_ratios(mobilenet):
+def test_the_first_keep_to_the_range_of_ratios():
     model = zoo.build("mobilenet_v1", (32, 32, 3), 10)
     ratios, _ = first_generation(
         model, macs=0.5, tolerance=0.03, min_ratio=0.2, max_ratio=0.4
