@@ -1,4 +1,4 @@
-"""Settings whose numbers are Python's own."""
+"""Settings as plain values: numbers are Python's own, and JSON knows all."""
 
 import dataclasses
 
@@ -37,3 +37,20 @@ def check(settings):
             raise errors.InputError(
                 f"{field.name} is {rule}. Received: {value!r}."
             )
+
+
+def without_later(values, later):
+    """Leaves out settings that came later, where they change nothing.
+
+    Args:
+        values: `{name: value}`.
+        later: `{name: value}`, what such settings were before they came.
+
+    Returns:
+        The rest of `values`, which is what was written down before.
+    """
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in later or value != later[name]
+    }

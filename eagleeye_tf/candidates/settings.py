@@ -221,9 +221,6 @@ class SearchSettings:
         if self.algorithm == "evolution":
             values["evolution"] = _EVOLUTION
         values["exclude"] = list(self.exclude)
-        for name, default in LATER.items():
-            if values[name] == default:
-                del values[name]
         if not self.has_latency_budget:
             del values["latency_tolerance"], values["latency_measurements"]
         if callable(self.importance):  # What it does is not in its name.
@@ -231,7 +228,7 @@ class SearchSettings:
             function = self.importance
             name = getattr(function, "__qualname__", kind.__qualname__)
             values["importance"] = f"{function.__module__}.{name}"
-        return values
+        return plain_numbers.without_later(values, LATER)
 
     @property
     def new_moments(self):

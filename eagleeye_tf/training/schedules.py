@@ -124,12 +124,7 @@ class TrainingSettings:
 
     def identity(self):
         """What must not change when a training is continued, as JSON."""
-        values = dataclasses.asdict(self)
-        return {
-            name: value
-            for name, value in values.items()
-            if name not in _LATER or value != _LATER[name]
-        }
+        return plain_numbers.without_later(dataclasses.asdict(self), _LATER)
 
 
 def learning_rate(settings, steps_per_epoch):
