@@ -3,9 +3,17 @@
 import re
 
 # What TensorFlow says around the line that matters.
-_AROUND = (" ", "\t", "Graph execution error", "Detected at node", "<stack")
+_AROUND = (
+    " ",
+    "\t",
+    "Graph execution error",
+    "Detected at node",
+    "<stack",
+    "Exception encountered when calling",  # So Keras begins.
+)
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
-_NAMES = re.compile(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*?\]")
+# Names of nodes, and the codes that make a terminal's text bold.
+_NAMES = re.compile(r"\{\{.*?\}\} ?|\[\[.*?\]\]|\[Op:.*?\]|\x1b\[\d*m")
 
 
 class InputError(ValueError):

@@ -1,5 +1,6 @@
 import hashlib
 
+import keras
 import pytest
 import tensorflow as tf
 
@@ -10,7 +11,15 @@ def read():
     return tf.io.read_file("missing.txt")
 
 
-@pytest.mark.parametrize("function", [read, tf.function(read)])
+class Reading(keras.layers.Layer):
+    def call(self, images):
+        return read()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [read, tf.function(read), lambda: Reading()(tf.zeros((1, 2)))],
+)
 def test_cause_of_a_tensorflow_error_is_one_plain_line(function):
     with pytest.raises(tf.errors.NotFoundError) as raised:
         function()

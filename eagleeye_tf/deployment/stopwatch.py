@@ -168,9 +168,13 @@ def _processor():
 
 
 def environment(num_threads, use_gpu=False):
-    """Variables of a process that has so many threads of the CPU."""
+    """Variables of a process that has so many threads of the CPU.
+
+    Whoever is shipped a network runs it with TensorFlow's own kernels.
+    """
     return {
         **os.environ,
+        **quiet.OTHERS_KERNELS,
         **({} if use_gpu else {"CUDA_VISIBLE_DEVICES": ""}),
         # A notebook may have found this package by a path of its own.
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
