@@ -23,6 +23,7 @@ _OURS = "EAGLEEYE_TF_ONEDNN"  # Tells processes that start here whose choice.
 if (
     platform.machine().lower() in ("x86_64", "amd64")
     and _ONEDNN not in os.environ
+    and "tensorflow" not in sys.modules
 ):
     os.environ.update({_ONEDNN: "1", _OURS: "1"})
 # For processes that are to compute as TensorFlow does without us; a word that

@@ -11,9 +11,10 @@ import pytest
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 _HERE_AND_MEASURED = f"""
 import json, os
+from eagleeye_tf import quiet
 from eagleeye_tf.deployment import stopwatch
 both = os.environ, stopwatch.environment(1)
-print(json.dumps([variables["{_ONEDNN}"] for variables in both]))
+print(json.dumps([variables.get("{_ONEDNN}") for variables in both]))
 """
 _IN_A_CHILD = f"""
 import subprocess, sys
@@ -36,6 +37,11 @@ def told(program, given):
 @pytest.mark.parametrize("program", [_HERE_AND_MEASURED, _IN_A_CHILD])
 def test_programs_choose_onednn_but_not_for_what_is_shipped(program):
     assert told(program, {}) == ["1", "default"]
+
+
+def test_what_tensorflow_has_chosen_stays():
+    loaded = f"import tensorflow\n{_HERE_AND_MEASURED}"
+    assert told(loaded, {}) == [None, None]
 
 
 def test_users_choose_for_both():
