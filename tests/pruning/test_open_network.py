@@ -114,13 +114,13 @@ def test_small_graphs(name):
         assert obstacle is None
 
 
-_LIKE_RESNET20 = {"resnet50", "resnet56"}
+_LIKE_OTHERS = {"mobilenet_v2", "resnet50", "resnet56"}
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(n, marks=pytest.mark.slow if n in _LIKE_RESNET20 else ())
+        pytest.param(n, marks=pytest.mark.slow if n in _LIKE_OTHERS else ())
         for n in sorted(zoo.NETWORKS)
     ],
 )
