@@ -25,6 +25,7 @@ from eagleeye_tf.stages import recipes  # noqa: F401
 from eagleeye_tf.stages import report
 from eagleeye_tf.stages import search
 from eagleeye_tf.stages import train
+from eagleeye_tf.stages import tuning
 
 for _module in (
     common,
@@ -34,6 +35,7 @@ for _module in (
     machines,
     latency,
     finetune,
+    tuning,
     export,
 ):
     flags.adopt_module_key_flags(_module)

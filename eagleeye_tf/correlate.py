@@ -17,12 +17,12 @@ from absl import flags
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import correlate
-from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import fitting
 from eagleeye_tf.stages import recipes  # noqa: F401
 from eagleeye_tf.stages import search
+from eagleeye_tf.stages import tuning
 
-for _module in (common, search, fitting, finetune, correlate):
+for _module in (common, search, fitting, tuning, correlate):
     flags.adopt_module_key_flags(_module)
 
 if __name__ == "__main__":

@@ -18,10 +18,12 @@ from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import fitting
 from eagleeye_tf.stages import machines
 from eagleeye_tf.stages import recipes  # noqa: F401
+from eagleeye_tf.stages import tuning
 
 flags.adopt_module_key_flags(common)
 flags.adopt_module_key_flags(fitting)
 flags.adopt_module_key_flags(finetune)
+flags.adopt_module_key_flags(tuning)
 flags.adopt_module_key_flags(machines)
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ from eagleeye_tf.reporting import plots
 from eagleeye_tf.reporting import study
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import console
-from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import search
 from eagleeye_tf.stages import summaries
+from eagleeye_tf.stages import tuning
 
 _PHI_K = flags.DEFINE_integer(
     "phi_k",
@@ -44,13 +44,13 @@ class FineTunedLog(json_log.RecordLog):
 
 def main():
     job = common.open_job()
-    if finetune.ALL_TRAINING_IMAGES.value:
+    if tuning.ALL_TRAINING_IMAGES.value:
         raise errors.InputError(
             "A correlation study counts answers on sub-validation images "
             "while it fine-tunes: leave out --all_training_images."
         )
     settings = search.study_settings()
-    training = finetune.training_settings(job)
+    training = tuning.training_settings(job)
     k = _phi_k(settings)
     model = job.trained_model()
     calibration = job.data.arrays(job.data.calibration)
@@ -72,7 +72,7 @@ def main():
         # Not all that the log holds: it may be of a study of more.
         candidates = [scores.get(p.index, rungs[-1].seen) for p in proposals]
     identity |= {
-        **finetune.identity(training),
+        **tuning.identity(training),
         "augmentation": job.data.augmentation,
     }
     plan = study.Plan(
@@ -189,7 +189,7 @@ def _fine_tune(job, pruner, candidate, training, description):
     """Fine-tunes a candidate; returns a `study.FineTuned`."""
     directory = job.workdir / "correlate" / f"candidate_{candidate.index}"
     try:
-        model, epochs = finetune.tune(
+        model, epochs = tuning.tune(
             job, pruner, candidate, directory, training, description
         )
     except errors.DivergenceError as error:

@@ -13,8 +13,8 @@ from eagleeye_tf.stages import benchmark
 from eagleeye_tf.stages import calibration_study
 from eagleeye_tf.stages import common
 from eagleeye_tf.stages import correlate
-from eagleeye_tf.stages import finetune
 from eagleeye_tf.stages import report
+from eagleeye_tf.stages import tuning
 from eagleeye_tf.training import records
 
 
@@ -48,7 +48,7 @@ def tuned_at_once(monkeypatch):
         directory.mkdir(parents=True)
         return None, [records.Epoch(1, 1.0, 0.1, 30, 64)]
 
-    monkeypatch.setattr(finetune, "tune", tune)
+    monkeypatch.setattr(tuning, "tune", tune)
     monkeypatch.setattr(common.Job, "test", lambda *_: (100 + len(tuned), 359))
     monkeypatch.setattr(study, "FIGURES", ())
     return tuned
@@ -66,7 +66,7 @@ def test_logs_are_the_truth(
     flags_of_study, tmp_path, folder, monkeypatch, capsys
 ):
     flags_of_study(phi_k=2)
-    tune = finetune.tune
+    tune = tuning.tune
     tuned = []
 
     def killed(job, pruner, candidate, *more):
@@ -75,13 +75,13 @@ def test_logs_are_the_truth(
         tuned.append(candidate.index)
         return tune(job, pruner, candidate, *more)
 
-    monkeypatch.setattr(finetune, "tune", killed)
+    monkeypatch.setattr(tuning, "tune", killed)
     with pytest.raises(KeyboardInterrupt):
         correlate.main()
     interim = result_in(folder)
     assert (interim["candidates"], interim["planned"]) == (3, 5)
     monkeypatch.setattr(
-        finetune,
+        tuning,
         "tune",
         lambda *a: tuned.append(a[2].index) or tune(*a),
     )
@@ -187,9 +187,9 @@ def test_a_candidate_that_diverges_is_left_out(
     flags_of_study, folder, monkeypatch, capsys, request
 ):
     flags_of_study(num_candidates=4, epochs=1, learning_rate=1e30)
-    really = finetune.tune
+    really = tuning.tune
     tuned = request.getfixturevalue("tuned_at_once")
-    at_once = finetune.tune
+    at_once = tuning.tune
 
     def diverging(*arguments):
         if len(tuned) == 1:
@@ -197,7 +197,7 @@ def test_a_candidate_that_diverges_is_left_out(
             return really(*arguments)
         return at_once(*arguments)
 
-    monkeypatch.setattr(finetune, "tune", diverging)
+    monkeypatch.setattr(tuning, "tune", diverging)
     correlate.main()
     ends = lines_of(folder / "finetuned.jsonl")
     assert [end["failure"] is None for end in ends] == [True, False, True, True]
@@ -219,7 +219,7 @@ def test_other_errors_are_not_taken_for_a_candidates(
     def broken(*_):
         raise errors.InputError("An image cannot be read.")
 
-    monkeypatch.setattr(finetune, "tune", broken)
+    monkeypatch.setattr(tuning, "tune", broken)
     with pytest.raises(errors.InputError, match="cannot be read"):
         correlate.main()
 
@@ -230,7 +230,7 @@ def test_all_diverge(flags_of_study, monkeypatch):
     def diverging(*_):
         raise errors.DivergenceError("The training loss is nan in step 3.")
 
-    monkeypatch.setattr(finetune, "tune", diverging)
+    monkeypatch.setattr(tuning, "tune", diverging)
     with pytest.raises(errors.InputError, match="lower --learning_rate"):
         correlate.main()
 
