@@ -42,7 +42,10 @@ def two_replicas():
 
 @pytest.fixture
 def set_flags(tmp_path):
-    """Sets flags for one test; all others have their defaults."""
+    """Sets flags for one test; all others have their defaults.
+
+    A `keras.Model` for `--model` is saved as `m.keras` in `tmp_path`.
+    """
     if not flags.FLAGS.is_parsed():
         flags.FLAGS(["test"])
     defaults = {
@@ -55,6 +58,9 @@ def set_flags(tmp_path):
     savers = []
 
     def set_all(**values):
+        if isinstance(values.get("model"), keras.Model):
+            values["model"].save(tmp_path / "m.keras")
+            values["model"] = str(tmp_path / "m.keras")
         saver = flagsaver.flagsaver(**{**defaults, **values})
         saver.__enter__()
         savers.append(saver)

@@ -16,9 +16,8 @@ def test_scores_and_distances_are_those_of_the_networks(
 ):
     model = toys.chain(channels=(6, 9), classes=10)
     toys.scramble(model)
-    model.save(tmp_path / "model.keras")
     set_flags(
-        model=str(tmp_path / "model.keras"),
+        model=model,
         num_candidates=3,
         macs=0.5,
         tolerance=0.2,

@@ -49,67 +49,59 @@ def test_workdir_without_rights(set_flags, tmp_path):
         common.open_job()
 
 
-def test_model_of_other_classes(set_flags, tmp_path):
-    toys.chain(classes=4).save(tmp_path / "m.keras")
-    set_flags(model=str(tmp_path / "m.keras"))
+def test_model_of_other_classes(set_flags):
+    set_flags(model=toys.chain(classes=4))
     with refused("4 outputs, but 'digits' has 10 classes"):
         common.open_job()
 
 
-def test_image_size_that_the_model_does_not_take(set_flags, tmp_path):
-    toys.chain(classes=10).save(tmp_path / "m.keras")
-    set_flags(model=str(tmp_path / "m.keras"), image_size=32)
+def test_image_size_that_the_model_does_not_take(set_flags):
+    set_flags(model=toys.chain(classes=10), image_size=32)
     with refused(r"shape \(8, 8, 3\).*--image_size=32"):
         common.open_job()
 
 
-def test_model_of_any_image_size_needs_one(set_flags, tmp_path):
+def test_model_of_any_image_size_needs_one(set_flags):
     image = keras.Input((None, None, 3))
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3)(image))
-    keras.Model(image, layers.Dense(10)(x)).save(tmp_path / "m.keras")
-    set_flags(model=str(tmp_path / "m.keras"))
+    set_flags(model=keras.Model(image, layers.Dense(10)(x)))
     with refused("say which with --image_size"):
         common.open_job()
 
 
-def test_model_that_takes_no_images(set_flags, tmp_path):
+def test_model_that_takes_no_images(set_flags):
     x = keras.Input((5,))
-    keras.Model(x, layers.Dense(10)(x)).save(tmp_path / "m.keras")
-    set_flags(model=str(tmp_path / "m.keras"))
+    set_flags(model=keras.Model(x, layers.Dense(10)(x)))
     with refused(r"one input \(batch, height, width, channels\)"):
         common.open_job()
 
 
-def test_model_of_any_image_size_gets_one(set_flags, tmp_path):
+def test_model_of_any_image_size_gets_one(set_flags):
     image = keras.Input((None, None, 3))
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3)(image))
-    keras.Model(image, layers.Dense(10)(x)).save(tmp_path / "m.keras")
-    set_flags(model=str(tmp_path / "m.keras"), image_size=10)
+    set_flags(model=keras.Model(image, layers.Dense(10)(x)), image_size=10)
     model = common.open_job().trained_model()
     assert ee.cost(model).macs == 8 * 8 * 27 * 8 + 8 * 10
 
 
-def test_model_with_two_outputs(set_flags, tmp_path):
+def test_model_with_two_outputs(set_flags):
     image = keras.Input((8, 8, 3))
     x = layers.Flatten()(image)
     outputs = [layers.Dense(10)(x), layers.Dense(10)(x)]
-    keras.Model(image, outputs).save(tmp_path / "m.keras")
-    set_flags(model=str(tmp_path / "m.keras"))
+    set_flags(model=keras.Model(image, outputs))
     with refused("one output.*has outputs"):
         common.open_job()
 
 
-def test_unbuilt_sequential(set_flags, tmp_path):
-    keras.Sequential([layers.Flatten()]).save(tmp_path / "m.keras")
-    set_flags(model=str(tmp_path / "m.keras"))
+def test_unbuilt_sequential(set_flags):
+    set_flags(model=keras.Sequential([layers.Flatten()]))
     with refused("input shape"):
         common.open_job()
 
 
 @pytest.mark.parametrize("flag", [{"width": 0.5}, {"weights": "w.h5"}])
-def test_flags_that_go_with_names_only(set_flags, tmp_path, flag):
-    toys.chain(classes=10).save(tmp_path / "m.keras")
-    set_flags(model=str(tmp_path / "m.keras"), **flag)
+def test_flags_that_go_with_names_only(set_flags, flag):
+    set_flags(model=toys.chain(classes=10), **flag)
     with refused("goes with a model given by name"):
         common.open_job()
 
@@ -207,9 +199,8 @@ def test_crop_of_test_images_does_not_depend_on_augmentation(
     np.testing.assert_array_equal(*images)
 
 
-def test_training_a_file_is_refused(set_flags, tmp_path):
-    toys.chain(classes=10).save(tmp_path / "m.keras")
-    set_flags(model=str(tmp_path / "m.keras"))
+def test_training_a_file_is_refused(set_flags):
+    set_flags(model=toys.chain(classes=10))
     with refused("takes a model by name"):
         train.main()
 
@@ -243,9 +234,8 @@ def test_training_is_refused_in_its_own_flags(set_flags):
         train.train(common.open_job())
 
 
-def test_binary_model(set_flags, tmp_path):
-    toys.chain(classes=1).save(tmp_path / "m.keras")
-    set_flags(model=str(tmp_path / "m.keras"))
+def test_binary_model(set_flags):
+    set_flags(model=toys.chain(classes=1))
     with refused(r"a single one.*Dense\(2\)"):
         common.open_job()
 
@@ -302,18 +292,16 @@ def test_headline(set_flags, tmp_path, monkeypatch, given, headline):
     assert common.open_job().model_name() == headline
 
 
-def test_images_come_at_the_models_size(set_flags, tmp_path):
-    toys.chain(classes=10, size=12).save(tmp_path / "m.keras")
-    set_flags(model=str(tmp_path / "m.keras"))
+def test_images_come_at_the_models_size(set_flags):
+    set_flags(model=toys.chain(classes=10, size=12))
     job = common.open_job()
     images, labels = job.data.arrays(job.data.calibration)
     assert images.shape == (64, 12, 12, 3)
     assert labels.shape == (64,)
 
 
-def test_unreachable_budget(set_flags, tmp_path):
-    toys.chain(classes=10).save(tmp_path / "m.keras")
-    set_flags(model=str(tmp_path / "m.keras"), macs=0.01)
+def test_unreachable_budget(set_flags):
+    set_flags(model=toys.chain(classes=10), macs=0.01)
     with refused("raise max_ratio"):
         search.search(common.open_job())
 

@@ -19,13 +19,12 @@ from eagleeye_tf.stages import search
 
 
 @pytest.fixture
-def searched(set_flags, tmp_path):
+def searched(set_flags):
     """Function that searches a network's strategies; returns the job."""
 
     def search_for(model, **values):
-        model.save(tmp_path / "model.keras")
         set_flags(
-            model=str(tmp_path / "model.keras"),
+            model=model,
             macs=0.5,
             tolerance=0.2,
             num_candidates=3,
@@ -211,17 +210,15 @@ def test_finetuning_needs_the_split_of_the_search(set_flags, tmp_path):
         finetune.finetune(common.open_job())
 
 
-def test_finetuning_needs_a_search(set_flags, tmp_path):
-    toys.chain(classes=10).save(tmp_path / "m.keras")
-    set_flags(model=str(tmp_path / "m.keras"))
+def test_finetuning_needs_a_search(set_flags):
+    set_flags(model=toys.chain(classes=10))
     with pytest.raises(errors.InputError, match="no finished search"):
         finetune.finetune(common.open_job())
 
 
 def test_finetuning_needs_the_searched_model(set_flags, tmp_path):
-    toys.chain(classes=10).save(tmp_path / "m.keras")
     set_flags(
-        model=str(tmp_path / "m.keras"),
+        model=toys.chain(classes=10),
         num_candidates=1,
         macs=0.5,
         tolerance=0.05,

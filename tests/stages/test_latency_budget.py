@@ -13,9 +13,8 @@ def test_search_for_a_latency(name, set_flags, tmp_path, capsys):
     """Real measurements; how fast the networks are is not judged."""
     network = toys.chain(channels=(24, 32, 24), classes=10)
     toys.scramble(network)
-    network.save(tmp_path / "m.keras")
     set_flags(
-        model=str(tmp_path / "m.keras"),
+        model=network,
         latency=0.6,
         latency_tolerance=1.0,
         latency_measurements=8,

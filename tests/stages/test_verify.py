@@ -6,16 +6,15 @@ from eagleeye_tf.pruning import passing_rules
 from eagleeye_tf.stages import verify
 
 
-def test_right_cuts(set_flags, tmp_path, capsys):
-    toys.dense_block().save(tmp_path / "model.keras")
-    set_flags(model=str(tmp_path / "model.keras"), num_strategies=2)
+def test_right_cuts(set_flags, capsys):
+    set_flags(model=toys.dense_block(), num_strategies=2)
     verify.main()
     shown = capsys.readouterr().out
     assert "|        2 |" in shown and "|        3 |" not in shown
     assert "Every pruned network computes what" in shown
 
 
-def test_wrong_cuts_end_with_the_layer(set_flags, tmp_path, monkeypatch):
+def test_wrong_cuts_end_with_the_layer(set_flags, monkeypatch):
     right = passing_rules.Concatenate.trace
 
     def swapped(self, call, inputs, labels):
@@ -24,13 +23,12 @@ def test_wrong_cuts_end_with_the_layer(set_flags, tmp_path, monkeypatch):
     monkeypatch.setattr(passing_rules.Concatenate, "trace", swapped)
     model = toys.dense_block()
     toys.scramble(model)
-    model.save(tmp_path / "model.keras")
-    set_flags(model=str(tmp_path / "model.keras"))
+    set_flags(model=model)
     with pytest.raises(errors.VerificationError, match="3 of 3.*concat0"):
         verify.main()
 
 
-def test_nothing_to_prune(set_flags, tmp_path):
+def test_nothing_to_prune(set_flags):
     set_flags(model="no_such_network")
     with pytest.raises(errors.InputError, match="no model 'no_such_network'"):
         verify.main()
