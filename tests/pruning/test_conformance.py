@@ -41,6 +41,7 @@ _SLOW = {
     "MobileNetV2",
     "MobileNetV3Small",
     "NASNetMobile",
+    "ResNet50",
     "ResNet50V2",
     "VGG16",
     "Xception",
