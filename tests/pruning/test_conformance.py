@@ -38,6 +38,7 @@ _SLOW = {
     "EfficientNetV2B0",
     "InceptionResNetV2",
     "InceptionV3",
+    "MobileNet",
     "MobileNetV2",
     "MobileNetV3Small",
     "NASNetMobile",

@@ -109,6 +109,27 @@ def table(text):
     return [line for line in text.splitlines() if line.startswith("|")]
 
 
+def test_one_of_two_workers_dies(workers, tmp_path):
+    workers.start(0)
+    workers.start(1)
+    alone = run(
+        "eagleeye_tf.search", *workers.flags[:-1], f"--workdir={tmp_path}/a"
+    )
+    assert alone.returncode == 0, alone.stderr
+    workers.wait_for(0)
+    workers.wait_for(1)
+
+    chief = workers.start_search(tmp_path / "b")
+    log = tmp_path / "b" / "search" / "log.jsonl"
+    wait_until(lambda: log.exists() and log.read_text().count("\n") > 5, chief)
+    workers.signal(1, signal.SIGKILL)
+    out, err = chief.communicate(timeout=240)
+    assert chief.returncode == 0, err
+    assert table(out) == table(alone.stdout)
+    assert "Connected to 2 of 3 workers." in out
+
+
+@pytest.mark.slow
 def test_workers_die_pause_and_come_late(workers, tmp_path):
     workers.start(0)
     workers.start(1)
