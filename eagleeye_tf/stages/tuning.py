@@ -216,13 +216,13 @@ def identity(settings):
 
 def ways():
     """How a candidate is fine-tuned, beside `TrainingSettings`."""
-    ways = {
+    chosen = {
         "from_scratch": _FROM_SCRATCH.value,
         "recalibrate": _RECALIBRATE.value,
     }
     if ALL_TRAINING_IMAGES.value:
-        ways["all_training_images"] = True
-    return ways
+        chosen["all_training_images"] = True
+    return chosen
 
 
 def claim(directory, job, pruner, candidate, settings):

@@ -262,7 +262,7 @@ def test_repairs_a_pruned_network_on_real_images(real_data):
     images, labels = tfds.as_numpy(
         tfds.load(
             "cifar10",
-            split="train[:512]",
+            split="train[:1024]",
             data_dir=str(real_data / "tfds"),
             batch_size=-1,
             as_supervised=True,
@@ -270,11 +270,11 @@ def test_repairs_a_pruned_network_on_real_images(real_data):
     )
 
     def accuracy():
-        answers = toys.outputs(model, images[256:].astype(np.float32))
-        return (answers.argmax(1) == labels[256:]).mean()
+        answers = toys.outputs(model, images[512:].astype(np.float32))
+        return (answers.argmax(1) == labels[512:]).mean()
 
     vanilla = accuracy()
-    ee.adapt_batch_norm(model, images[:256])
+    ee.adapt_batch_norm(model, images[:512])
     assert accuracy() > vanilla + 0.1
 
 

@@ -17,6 +17,22 @@ from eagleeye_tf.stages import tuning
 from eagleeye_tf.training import records
 
 
+def half_tuned(job, pruner):
+    """What `tune` makes of the network with half of each group."""
+    strategy = pruner.strategy(0.5)
+    candidate = types.SimpleNamespace(
+        strategy=strategy, kept=tuple(pruner.kept(strategy).tolist())
+    )
+    return tuning.tune(
+        job,
+        pruner,
+        candidate,
+        job.workdir / "candidate",
+        tuning.training_settings(job),
+        "Fine-tuning",
+    )
+
+
 @pytest.mark.parametrize("from_scratch", [False, True])
 def test_starts_from_surviving_weights_or_from_scratch(set_flags, from_scratch):
     set_flags(
@@ -30,18 +46,7 @@ def test_starts_from_surviving_weights_or_from_scratch(set_flags, from_scratch):
     model = toys.chain(classes=10)
     toys.scramble(model)
     pruner = rebuild.Pruner(model)
-    strategy = pruner.strategy(0.5)
-    candidate = types.SimpleNamespace(
-        strategy=strategy, kept=tuple(pruner.kept(strategy).tolist())
-    )
-    tuned, epochs = tuning.tune(
-        job,
-        pruner,
-        candidate,
-        job.workdir / "candidate",
-        tuning.training_settings(job),
-        "Fine-tuning",
-    )
+    tuned, epochs = half_tuned(job, pruner)
     assert len(epochs) == 1
     expected = pruner.prune(0.5)
     moved = [
@@ -63,19 +68,8 @@ def test_batch_norm_is_adapted_before_fine_tuning(set_flags):
     for name in ("bn0", "bn1"):
         model.get_layer(name).trainable = False
     pruner = rebuild.Pruner(model)
-    strategy = pruner.strategy(0.5)
-    candidate = types.SimpleNamespace(
-        strategy=strategy, kept=tuple(pruner.kept(strategy).tolist())
-    )
     with pytest.warns(ee.PlausibilityWarning, match="bn0"):
-        tuned, _ = tuning.tune(
-            job,
-            pruner,
-            candidate,
-            job.workdir / "candidate",
-            tuning.training_settings(job),
-            "Fine-tuning",
-        )
+        tuned, _ = half_tuned(job, pruner)
     expected = pruner.prune(0.5)
     images, _ = job.data.arrays(job.data.calibration)
     ee.adapt_batch_norm(expected, images)
