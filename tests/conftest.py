@@ -41,6 +41,22 @@ def two_replicas():
 
 
 @pytest.fixture
+def parsed():
+    """Parses a command line for one test; all other flags have defaults."""
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["test"])
+
+    def parse(*arguments):
+        flags.FLAGS.unparse_flags()
+        for name in flags.FLAGS:
+            flags.FLAGS[name].unparse()
+        return flags.FLAGS(["test", *arguments])
+
+    with flagsaver.flagsaver():
+        yield parse
+
+
+@pytest.fixture
 def set_flags(tmp_path):
     """Sets flags for one test; all others have their defaults.
 

@@ -26,40 +26,45 @@ def run(main):
     Exit codes: 0 done, 2 wrong input, 3 the system refused (disk, memory),
     4 a check failed, 130 interrupted.
     """
-
-    def guarded(argv):
-        if len(argv) > 1:
-            _fail(f"Settings are flags. Received: {argv[1]!r}.", 2)
-        try:
-            main()
-        except errors.InputError as error:
-            about.withdraw()
-            _fail(str(error), 2)
-        except tf.errors.ResourceExhaustedError as error:
-            cause = errors.cause(error)
-            is_disk = "space left" in cause or "quota" in cause.lower()
-            way_out = (
-                "The disk is full: make room; the same command goes on."
-                if is_disk
-                else "Out of memory: lower --batch_size."
-            )
-            _fail(f"{way_out} ({cause})", 3)
-        except MemoryError as error:
-            _fail(
-                "Out of memory: lower --batch_size, or the number of images. "
-                f"({error})",
-                3,
-            )
-        except (errors.ExportError, errors.VerificationError) as error:
-            _fail(str(error), 4)
-        except (OSError, tf.errors.OpError) as error:
-            _fail(f"The system refused: {errors.cause(error)}", 3)
-        except KeyboardInterrupt:
-            _fail("Interrupted. The same command goes on from here.", 130)
-
     logging.set_verbosity(logging.ERROR)
     warnings.showwarning = _warn
-    app.run(guarded)
+
+    def alone(argv):
+        if len(argv) > 1:
+            _fail(f"Settings are flags. Received: {argv[1]!r}.", 2)
+        guard(main)
+
+    app.run(alone)
+
+
+def guard(main):
+    """Calls `main()`; what it raises becomes one line and an exit code."""
+    try:
+        main()
+    except errors.InputError as error:
+        about.withdraw()
+        _fail(str(error), 2)
+    except tf.errors.ResourceExhaustedError as error:
+        cause = errors.cause(error)
+        is_disk = "space left" in cause or "quota" in cause.lower()
+        way_out = (
+            "The disk is full: make room; the same command goes on."
+            if is_disk
+            else "Out of memory: lower --batch_size."
+        )
+        _fail(f"{way_out} ({cause})", 3)
+    except MemoryError as error:
+        _fail(
+            "Out of memory: lower --batch_size, or the number of images. "
+            f"({error})",
+            3,
+        )
+    except (errors.ExportError, errors.VerificationError) as error:
+        _fail(str(error), 4)
+    except (OSError, tf.errors.OpError) as error:
+        _fail(f"The system refused: {errors.cause(error)}", 3)
+    except KeyboardInterrupt:
+        _fail("Interrupted. The same command goes on from here.", 130)
 
 
 def _warn(message, category, *place, **options):

@@ -13,7 +13,6 @@ from eagleeye_tf.candidates import racing
 from eagleeye_tf.candidates import rebuilt_evaluator
 from eagleeye_tf.candidates.open_evaluator import OpenEvaluator
 from eagleeye_tf.candidates.rebuilt_evaluator import RebuiltEvaluator
-from eagleeye_tf.models import zoo
 from eagleeye_tf.pruning import rebuild
 
 
@@ -71,7 +70,7 @@ def test_groups_computed_apart_give_the_same():
 
 def test_open_and_rebuilt_networks_agree():
     """Their outputs are compared in `pruning/test_open_network.py`."""
-    model = zoo.build("resnet20", (32, 32, 3), 4, width=0.25)
+    model = toys.dense_block()
     toys.scramble(model)
     pruner, quick, slow = made(model)
     assert isinstance(quick, OpenEvaluator)
@@ -183,7 +182,7 @@ def test_moving_average_is_used():
 
 def test_catching_up_repeats_the_same_arithmetic():
     """A killed race has lost the statistics, which must be the same again."""
-    model = zoo.build("resnet20", (32, 32, 3), 4, width=0.25)
+    model = toys.dense_block()
     toys.scramble(model)
     pruner, quick, _ = made(model)
     rungs = [

@@ -40,7 +40,17 @@ NETWORKS = {
 }
 
 
-@pytest.fixture(scope="module", params=list(NETWORKS))
+# Others here have their kinds of layers, too.
+_SLOW = {"DenseNet121", "ResNet50", "MobileNetV2"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if name in _SLOW else ())
+        for name in NETWORKS
+    ],
+)
 def network(request):
     keras.utils.set_random_seed(0)
     return NETWORKS[request.param]()

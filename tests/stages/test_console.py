@@ -2,6 +2,10 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
+
+from eagleeye_tf import errors
+from eagleeye_tf.stages import console
 
 PROGRAM = """
 import warnings
@@ -11,23 +15,20 @@ from eagleeye_tf.stages import console
 def main():
     warnings.warn("cannot be meant", errors.PlausibilityWarning)
     warnings.warn("of another kind", UserWarning)
-    raise {error}
+    raise errors.InputError("so it is")
 
 console.run(main)
 """
 
 
-def run(error):
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(error=error)],
+def test_what_users_can_mend_is_one_line_each():
+    """As a process."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
         capture_output=True,
         text=True,
         timeout=120,
     )
-
-
-def test_what_users_can_mend_is_one_line_each():
-    done = run('errors.InputError("so it is")')
     first, second, *_, last = done.stderr.splitlines()
     assert first == "warning: cannot be meant"
     assert second == "<string>:8: UserWarning: of another kind"
@@ -35,22 +36,52 @@ def test_what_users_can_mend_is_one_line_each():
     assert done.returncode == 2 and not done.stdout
 
 
-def test_too_little_memory_is_told():
-    done = run('MemoryError("Unable to allocate 9 GiB")')
-    assert done.returncode == 3
-    *_, last = done.stderr.splitlines()
-    assert last.startswith("error: Out of memory") and "9 GiB" in last
+@pytest.mark.parametrize(
+    "error, code, told",
+    [
+        (errors.InputError("So it is."), 2, "error: So it is."),
+        (errors.ExportError("They differ."), 4, "error: They differ."),
+        (errors.VerificationError("It is not."), 4, "error: It is not."),
+        (
+            MemoryError("Unable to allocate 9 GiB"),
+            3,
+            "error: Out of memory: lower --batch_size, or the number of "
+            "images. (Unable to allocate 9 GiB)",
+        ),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "OOM of 9 GiB"),
+            3,
+            "error: Out of memory: lower --batch_size. (OOM of 9 GiB)",
+        ),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "No space left"),
+            3,
+            "error: The disk is full: make room; the same command goes on. "
+            "(No space left)",
+        ),
+        (
+            PermissionError(13, "Permission denied", "/a/b"),
+            3,
+            "error: The system refused: [Errno 13] Permission denied: '/a/b'",
+        ),
+        (
+            KeyboardInterrupt(),
+            130,
+            "error: Interrupted. The same command goes on from here.",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_errors_are_one_line_and_a_code(error, code, told, capsys):
+    def main():
+        raise error
 
-
-@pytest.mark.parametrize("name", ["ExportError", "VerificationError"])
-def test_a_check_that_failed_has_a_code_of_its_own(name):
-    done = run(f'errors.{name}("They differ.")')
-    assert done.returncode == 4
-    assert done.stderr.splitlines()[-1] == "error: They differ."
+    with pytest.raises(SystemExit) as ended:
+        console.guard(main)
+    assert ended.value.code == code
+    assert capsys.readouterr().err == told + "\n"
 
 
 def test_a_fault_of_ours_keeps_its_traceback():
-    done = run('ZeroDivisionError("of ours")')
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
-    assert "ZeroDivisionError: of ours" in done.stderr
+    with pytest.raises(ZeroDivisionError):
+        console.guard(lambda: 1 / 0)

@@ -189,12 +189,13 @@ def test_a_worker_that_hangs_is_left_behind(workers, tmp_path):
     assert table(out) == table(without.stdout)
 
 
-def test_a_second_worker_leaves_the_images_of_the_first(workers, tmp_path):
-    workers.start(0)
+def test_who_has_other_images_than_a_worker_is_refused(workers, tmp_path):
+    """A second worker, in the same folder or another one, and a chief."""
+    workers.start(0, "--calibration_images=72")
     workers.wait_for(0)
     folder = tmp_path / "workers" / "worker_0"
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    flags = [*workers.flags, "--calibration_images=72", "--task_index=0"]
+    flags = [*workers.flags, "--task_index=0"]
     done = run("eagleeye_tf.worker", *flags, f"--workdir={folder.parent}")
     assert done.returncode == 2
     assert "error: Another worker is writing" in done.stderr
@@ -203,11 +204,6 @@ def test_a_second_worker_leaves_the_images_of_the_first(workers, tmp_path):
     assert done.returncode == 2
     assert "error: Worker 0 cannot listen on port" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_worker_with_other_images_is_refused(workers, tmp_path):
-    workers.start(0, "--calibration_images=72")
-    workers.wait_for(0)
     done = workers.search(tmp_path / "b")
     assert done.returncode == 2
     assert "error: Worker 0 (127.0.0.1:" in done.stderr

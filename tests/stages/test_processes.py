@@ -3,10 +3,11 @@ import pathlib
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).parents[2]
+# On the path of what is run here, which then does without TensorFlow.
+STAGES = pathlib.Path(__file__).parents[2] / "eagleeye_tf" / "stages"
 CHILD = """
 import os, sys, time
-from eagleeye_tf.stages import processes
+import processes
 processes.end_with_parent()
 print(os.getpid(), flush=True)
 time.sleep(float(sys.argv[1]))
@@ -14,7 +15,7 @@ sys.exit(7)
 """
 PARENT = """
 import sys
-from eagleeye_tf.stages import processes
+import processes
 sys.exit(processes.run("child", sys.argv[1:]))
 """
 
@@ -24,7 +25,7 @@ def parent(folder, seconds):
     return subprocess.Popen(
         [sys.executable, "-c", PARENT, str(seconds)],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(STAGES)},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -11,9 +11,14 @@ import subprocess
 import sys
 import time
 
+import absl.flags
 import pytest
 import tensorflow as tf
 import toys
+
+from eagleeye_tf import __main__ as job
+from eagleeye_tf.stages import evaluate
+from eagleeye_tf.stages import export
 
 ROOT = pathlib.Path(__file__).parents[2]
 SEARCH = [
@@ -114,17 +119,17 @@ def test_best_winner_is_exported(whole_job):
     assert exported == source.read_bytes()
 
 
-def test_export_alone_takes_the_winner_too(whole_job):
+def test_export_alone_takes_the_winner_too(whole_job, parsed, capsys):
     """And not the whole network, which `--model` of the whole job names."""
     workdir, _ = whole_job
     before = (workdir / "export" / "model.keras").read_bytes()
-    done = run("eagleeye_tf.export", *TINY, f"--workdir={workdir}")
-    assert done.returncode == 0, done.stderr
-    assert "finetune/candidate_" in done.stdout
+    parsed(*TINY, f"--workdir={workdir}")
+    export.main()
+    assert "finetune/candidate_" in capsys.readouterr().out
     assert (workdir / "export" / "model.keras").read_bytes() == before
 
 
-def test_started_again_it_has_nothing_left_to_do(whole_job):
+def test_started_again_it_has_nothing_left_to_do(whole_job, parsed, capsys):
     workdir, done = whole_job
     stages = ("train", "search", "finetune")
     before = {
@@ -133,34 +138,40 @@ def test_started_again_it_has_nothing_left_to_do(whole_job):
         for p in (workdir / stage).rglob("*")
         if p.is_file() and p.name != "result.json"
     }
-    again = run("eagleeye_tf", *TINY, f"--workdir={workdir}")
-    assert again.returncode == 0, again.stderr
+    parsed(*TINY, f"--workdir={workdir}")
+    job.main()
     assert {p: p.stat().st_mtime_ns for p in before} == before
     table = done.stdout[done.stdout.index("| rank") :]
-    assert table[: table.index("Winner")] in again.stdout
+    assert table[: table.index("Winner")] in capsys.readouterr().out
 
 
-def test_saved_model_has_the_accuracy_of_the_keras_model(whole_job):
+def test_saved_model_has_the_accuracy_of_the_keras_model(
+    whole_job, parsed, capsys
+):
     workdir, _ = whole_job
     expected = json.loads((workdir / "evaluation.json").read_text())
-    done = run(
-        "eagleeye_tf.evaluate",
+    parsed(
         f"--model={workdir / 'export' / 'saved_model'}",
         "--dataset=digits",
         f"--workdir={workdir}",
         "--calibration_images=64",
         "--sub_validation_images=64",
     )
+    evaluate.main()
     correct = expected["pruned"]["correct"]
-    assert f"{correct} of 359 correct" in done.stdout, done.stderr
+    assert f"{correct} of 359 correct" in capsys.readouterr().out
 
 
-def test_killed_search_ends_with_the_same_table(whole_job, tmp_path):
-    workdir, _ = whole_job
+def test_killed_search_and_full_disk_end_with_the_same_table(
+    whole_job, tmp_path
+):
+    """Killed, then without room for another candidate, then with it."""
+    workdir, whole = whole_job
     flags = [f"--model={workdir / 'train' / 'model.keras'}", *SEARCH]
+    flags.append(f"--workdir={tmp_path}/killed")
     log = tmp_path / "killed" / "search" / "log.jsonl"
     victim = subprocess.Popen(
-        command("eagleeye_tf.search", *flags, f"--workdir={tmp_path}/killed"),
+        command("eagleeye_tf.search", *flags),
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -174,34 +185,23 @@ def test_killed_search_ends_with_the_same_table(whole_job, tmp_path):
     victim.wait()
     logged = log.read_text().count("\n")
     assert 3 <= logged < 7
-    resumed = run("eagleeye_tf.search", *flags, f"--workdir={tmp_path}/killed")
-    assert resumed.returncode == 0, resumed.stderr
-    # The search of the whole job used the same network, data and seed.
-    # Only the time per candidate, the last sentence, may differ.
-    _, rank, rest = resumed.stdout.partition("| rank |")
-    rest, _, time_taken = rest.rstrip().rpartition(". ")
-    assert rank and time_taken.endswith("s per candidate.")
-    assert rank + rest in whole_job[1].stdout
-    assert log.read_text().count("\n") == 7
 
-
-def test_full_disk_is_told_and_nothing_is_lost(whole_job, tmp_path):
-    workdir, whole = whole_job
-    flags = [f"--model={workdir / 'train' / 'model.keras'}", *SEARCH]
-    expected = (workdir / "search" / "log.jsonl").read_text().splitlines()
-    room = len("\n".join(expected[:4])) + 100  # The header, three and a bit.
-    flags.append(f"--workdir={tmp_path}")
-    full = run("eagleeye_tf.search", *flags, room=room)
+    full = run("eagleeye_tf.search", *flags, room=log.stat().st_size + 100)
     assert full.returncode == 3
     assert "log.jsonl cannot be written to (File too large)" in full.stderr
     assert "Traceback" not in full.stderr
-    log = tmp_path / "search" / "log.jsonl"
-    assert len(log.read_text().splitlines()) >= 4
+    assert log.read_text().count("\n") == logged
+
     resumed = run("eagleeye_tf.search", *flags)
+    assert resumed.returncode == 0, resumed.stderr
+    # The search of the whole job used the same network, data and seed.
+    # Only the time per candidate, the last sentence, may differ.
     note, rank, rest = resumed.stdout.partition("| rank |")
     assert "last line was not whole (" in note
-    assert (rank + rest.rstrip().rpartition(". ")[0]) in whole.stdout
-    assert len(log.read_text().splitlines()) == len(expected)
+    rest, _, time_taken = rest.rstrip().rpartition(". ")
+    assert rank and time_taken.endswith("s per candidate.")
+    assert rank + rest in whole.stdout
+    assert log.read_text().count("\n") == 7
 
 
 @pytest.mark.slow
@@ -250,27 +250,21 @@ def model_file(tmp_path):
 
 
 def test_wrong_input_is_one_clear_line(tmp_path):
-    """As processes: exit code 2, one line, no traceback."""
-    workdir = f"--workdir={tmp_path / 'w'}"
-    for arguments, message in [
-        (["--model=resnet20", "--dataset=digits", "--max_ratio=1"], "[0, 1)"),
-        ([model_file(tmp_path), "--dataset=digits", "--macs=0.01"], "can have"),
-    ]:
-        done = run("eagleeye_tf.search", *arguments, workdir)
-        assert done.returncode != 0
-        assert "Traceback" not in done.stderr
-        lines = done.stderr.strip().splitlines()
-        assert len(lines) == 1 and message in lines[0], done.stderr
+    """As a process: exit code 2, one line, no traceback."""
+    flags = [model_file(tmp_path), "--dataset=digits", "--macs=0.01"]
+    done = run("eagleeye_tf.search", *flags, f"--workdir={tmp_path / 'w'}")
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ") and "can have" in line
 
 
-def test_ratio_outside_its_range():
-    done = run("eagleeye_tf.search", "--max_ratio=1.3")
-    assert done.returncode == 1
-    assert "--max_ratio=1.3" in done.stderr and "[0.0, 1.0]" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_ratio_outside_its_range(parsed):
+    with pytest.raises(absl.flags.Error, match=r"=1\.3: .*\[0\.0, 1\.0\]"):
+        parsed("--max_ratio=1.3")
 
 
 def test_unknown_flag():
+    """As a process: what absl says of it, and no traceback."""
     done = run("eagleeye_tf.search", "--num_candidate=3")
     assert done.returncode == 1
     assert "num_candidate" in done.stderr
