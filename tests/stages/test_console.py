@@ -15,20 +15,23 @@ from eagleeye_tf.stages import console
 def main():
     warnings.warn("cannot be meant", errors.PlausibilityWarning)
     warnings.warn("of another kind", UserWarning)
-    raise errors.InputError("so it is")
+    raise {error}
 
 console.run(main)
 """
 
 
-def test_what_users_can_mend_is_one_line_each():
-    """As a process."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+def run(error):
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(error=error)],
         capture_output=True,
         text=True,
         timeout=120,
     )
+
+
+def test_what_users_can_mend_is_one_line_each():
+    done = run('errors.InputError("so it is")')
     first, second, *_, last = done.stderr.splitlines()
     assert first == "warning: cannot be meant"
     assert second == "<string>:8: UserWarning: of another kind"
@@ -83,5 +86,7 @@ def test_errors_are_one_line_and_a_code(error, code, told, capsys):
 
 
 def test_a_fault_of_ours_keeps_its_traceback():
-    with pytest.raises(ZeroDivisionError):
-        console.guard(lambda: 1 / 0)
+    done = run('ZeroDivisionError("of ours")')
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "ZeroDivisionError: of ours" in done.stderr
