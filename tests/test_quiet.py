@@ -38,6 +38,7 @@ def test_programs_choose_onednn_but_not_for_what_is_shipped():
     assert told(_IN_A_CHILD, {}) == ["1", "default"]
 
 
+@pytest.mark.slow
 def test_what_tensorflow_has_chosen_stays():
     loaded = f"import tensorflow\n{_HERE_AND_MEASURED}"
     assert told(loaded, {}) == [None, None]

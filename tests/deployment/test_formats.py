@@ -127,6 +127,7 @@ def test_latency_is_that_of_a_call(written, tmp_path):
     assert slow > 3 * quick
 
 
+@pytest.mark.slow
 def test_model_that_does_not_run_is_told(written):
     folder, _, _ = written
     with pytest.raises(
@@ -145,6 +146,7 @@ class Doubled(keras.layers.Layer):
 """
 
 
+@pytest.mark.slow
 def test_latency_of_layers_of_ones_own(tmp_path, monkeypatch):
     (tmp_path / "my_doubling_layers.py").write_text(_OWN_LAYER)
     monkeypatch.syspath_prepend(tmp_path)

@@ -75,6 +75,7 @@ def test_published_macs_at_imagenet_size(name, macs):
     assert ee.cost(build(name, classes=1000, size=224)).macs == macs
 
 
+@pytest.mark.slow
 def test_equals_the_networks_of_others(real_data):
     for ours, theirs in (
         ("resnet20", "resnet20"),
@@ -90,7 +91,7 @@ def test_equals_the_networks_of_others(real_data):
 
 
 @pytest.mark.parametrize("name", sorted(zoo.NETWORKS))
-@pytest.mark.parametrize("size", [8, 32])
+@pytest.mark.parametrize("size", [8, pytest.param(32, marks=pytest.mark.slow)])
 def test_gives_logits_for_raw_pixels(name, size):
     model = build(name, classes=7, size=size, width=0.25)
     answers = toys.outputs(model, toys.images(model))
@@ -108,7 +109,14 @@ def test_width_multiplier():
     assert filters == [32] * 2 + [64] * 2 + [128] * 3 + [256] * 6
 
 
-@pytest.mark.parametrize("name", ["MobileNet", "ResNet50", "DenseNet121"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MobileNet",
+        "ResNet50",
+        pytest.param("DenseNet121", marks=pytest.mark.slow),
+    ],
+)
 def test_applications_come_with_their_preprocessing(name):
     """Raw pixels in: the same as preprocess_input and the bare network."""
     keras.utils.set_random_seed(3)

@@ -35,12 +35,12 @@ def _convolves_channels_first():
 _SLOW = {
     "ConvNeXtTiny",
     "DenseNet121",
+    "EfficientNetB0",
     "EfficientNetV2B0",
     "InceptionResNetV2",
     "InceptionV3",
     "MobileNet",
     "MobileNetV2",
-    "MobileNetV3Small",
     "NASNetMobile",
     "ResNet50",
     "ResNet50V2",

@@ -114,7 +114,7 @@ def test_small_graphs(name):
         assert obstacle is None
 
 
-_LIKE_OTHERS = {"mobilenet_v2", "resnet50", "resnet56"}
+_LIKE_OTHERS = {"mobilenet_v1", "mobilenet_v2", "resnet50", "resnet56"}
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,14 @@ NETWORKS = {
 
 
 # Others here have their kinds of layers, too.
-_SLOW = {"DenseNet121", "ResNet50", "MobileNetV2"}
+_SLOW = {
+    "DenseNet121",
+    "MobileNetV2",
+    "ResNet50",
+    "mobilenet_v2",
+    "resnet50",
+    "resnet56",
+}
 
 
 @pytest.fixture(

@@ -84,6 +84,7 @@ def test_scores_and_distances_are_those_of_the_networks(
     assert "| calibration images |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_moving_averages_are_those_that_were_asked_for(
     set_flags, tmp_path, monkeypatch
 ):

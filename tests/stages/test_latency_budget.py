@@ -37,7 +37,7 @@ def test_search_for_a_latency(name, set_flags, tmp_path, capsys):
 
 def check_search_for_a_latency(name, set_flags, tmp_path, capsys):
     """Real measurements; how fast the networks are is not judged."""
-    network = toys.chain(channels=(24, 32, 24), classes=10)
+    network = toys.chain(channels=(24, 32), classes=10)
     toys.scramble(network)
     set_flags(
         model=network,

@@ -189,6 +189,7 @@ def test_a_worker_that_hangs_is_left_behind(workers, tmp_path):
     assert table(out) == table(without.stdout)
 
 
+@pytest.mark.slow
 def test_who_has_other_images_than_a_worker_is_refused(workers, tmp_path):
     """A second worker, in the same folder or another one, and a chief."""
     workers.start(0, "--calibration_images=72")
@@ -211,6 +212,7 @@ def test_who_has_other_images_than_a_worker_is_refused(workers, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_worker_that_fails_is_named_and_ends_with_ctrl_c(workers, tmp_path):
     workers.start(0)
     workers.wait_for(0)

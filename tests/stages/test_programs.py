@@ -118,6 +118,7 @@ def test_best_winner_is_exported(whole_job):
     assert exported == source.read_bytes()
 
 
+@pytest.mark.slow
 def test_export_alone_takes_the_winner_too(whole_job, parsed, capsys):
     """And not the whole network, which `--model` of the whole job names."""
     workdir, _ = whole_job
@@ -128,6 +129,7 @@ def test_export_alone_takes_the_winner_too(whole_job, parsed, capsys):
     assert (workdir / "export" / "model.keras").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_started_again_it_has_nothing_left_to_do(whole_job, parsed, capsys):
     workdir, done = whole_job
     stages = ("train", "search", "finetune")
@@ -264,6 +266,7 @@ def test_ratio_outside_its_range():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_unknown_flag():
     """As a process: what absl says of it, and no traceback."""
     done = run("eagleeye_tf.search", "--num_candidate=3")
@@ -272,15 +275,9 @@ def test_unknown_flag():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "program",
-    [
-        "search",
-        pytest.param("export", marks=pytest.mark.slow),
-        pytest.param("train", marks=pytest.mark.slow),
-        pytest.param("finetune", marks=pytest.mark.slow),
-        pytest.param("evaluate", marks=pytest.mark.slow),
-    ],
+    "program", ["search", "export", "train", "finetune", "evaluate"]
 )
 def test_help_names_the_command_and_the_flags(program):
     done = run(f"eagleeye_tf.{program}", "--help")

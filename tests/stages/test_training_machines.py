@@ -83,6 +83,7 @@ def test_a_chief_of_searches_does_not_train(set_flags, tmp_path):
     assert found == (["a:1", "b:2"], 1)
 
 
+@pytest.mark.slow
 def test_waiting_for_other_machines_ends_with_ctrl_c(tmp_path):
     cluster = tmp_path / "cluster.json"
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]

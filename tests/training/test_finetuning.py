@@ -195,6 +195,7 @@ def digits():
     return images.astype(np.float32), labels
 
 
+@pytest.mark.slow
 def test_search_and_finetune_in_a_notebook(digits):
     """The example of the README, on real digits."""
     images, labels = digits

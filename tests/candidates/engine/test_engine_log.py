@@ -52,7 +52,14 @@ def test_torn_log_is_told(model, images, examples, tmp_path):
     assert searching.scores(again) == searching.scores(whole)
 
 
-@pytest.mark.parametrize("stop_after", [5, 14, 17])
+@pytest.mark.parametrize(
+    "stop_after",
+    [
+        5,
+        pytest.param(14, marks=pytest.mark.slow),
+        pytest.param(17, marks=pytest.mark.slow),
+    ],
+)
 def test_a_race_killed_on_two_replicas_ends_as_on_one(
     model, examples, tmp_path, two_replicas, stop_after
 ):

@@ -35,6 +35,7 @@ def test_goes_on_where_it_was_killed(
     assert names == {"plain.jsonl", "rungs.jsonl", "result.json"}
 
 
+@pytest.mark.slow
 def test_a_real_network(bench_flags, result, tmp_path):
     bench_flags(num_candidates=14)
     benchmark.main()

@@ -49,6 +49,7 @@ def test_scores_that_are_all_the_same_agree_with_nothing(
     assert result()["halves_whose_best_is_a_finalist"] == "4 of 4"
 
 
+@pytest.mark.slow
 def test_winners_are_judged_on_images_that_chose_neither(bench_flags, model):
     """The first 96 training images are the plain protocol's."""
     bench_flags()
