@@ -66,4 +66,10 @@ def _inputs_and_classes(path):
             "The programs take models with one output (batch, classes). "
             f"{path!r} has outputs {shapes}."
         )
+    if isinstance(model.output, dict):
+        raise errors.InputError(
+            "The programs take models whose output is a tensor. That of "
+            f"{path!r} is a dict of it, {list(model.output)}: save "
+            "keras.Model(model.inputs, model.outputs), which has its layers."
+        )
     return [tuple(x.shape) for x in model.inputs], shapes[0][1]

@@ -93,6 +93,18 @@ def test_model_with_two_outputs(set_flags):
         common.open_job()
 
 
+def test_model_with_its_output_in_a_dict(set_flags):
+    """TensorFlow would say that something is a tensor and should not be."""
+    image = keras.Input((8, 8, 3))
+    logits = layers.Dense(10)(layers.Flatten()(image))
+    model = keras.Model(image, {"logits": logits})
+    set_flags(model=model)
+    with refused(r"is a dict of it, \['logits'\]: save keras.Model"):
+        common.open_job()
+    set_flags(model=keras.Model(model.inputs, model.outputs))
+    assert common.open_job().data.num_classes == 10
+
+
 def test_unbuilt_sequential(set_flags):
     set_flags(model=keras.Sequential([layers.Flatten()]))
     with refused("input shape"):
