@@ -117,6 +117,23 @@ def test_formats(tmp_path, suffix):
         np.testing.assert_array_equal(found, image)
 
 
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+@pytest.mark.parametrize("lossless", [True, False])
+def test_alpha_is_left_out(tmp_path, suffix, lossless):
+    """TensorFlow refuses to leave out that of WebP files."""
+    pixels = np.full((6, 5, 4), (200, 40, 90, 255), np.uint8)
+    pixels[:, :2, 3] = 128
+    for name in "abcd":
+        path = tmp_path / name / f"1.{suffix}"
+        path.parent.mkdir()
+        Image.fromarray(pixels).save(path, lossless=lossless, exact=True)
+    assert Image.open(path).mode == "RGBA"
+    lossy = suffix == "webp" and not lossless
+    expected = np.array(Image.open(path).convert("RGB"), int)
+    for found, _ in contents(sources.open_source(str(tmp_path)).train):
+        np.testing.assert_allclose(found, expected, atol=2 if lossy else 0)
+
+
 @pytest.mark.parametrize("mode", ["P", "L", "RGB"])
 def test_bmp_files_have_the_colours_that_others_see(tmp_path, mode):
     """TensorFlow takes the indices of a palette for shades of grey."""
