@@ -204,7 +204,8 @@ def check_classifier(model):
             "one output (batch, classes) with at least 2 classes. Received "
             f"outputs: {[tuple(o.shape) for o in model.outputs]}."
         )
-    if isinstance(model.output, dict):
+    # A Sequential has none before it is called.
+    if isinstance(getattr(model, "output", None), dict):
         raise errors.InputError(
             "A model is scored and trained on an output that is a tensor. "
             f"{model.name!r} gives a dict of it, {list(model.output)}: give "
