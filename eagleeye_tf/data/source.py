@@ -177,12 +177,12 @@ def _is_transparent_webp(encoded):
     channels, and refuses to do so for WebP. RFC 9649, sections 2.7 and 3.4,
     say where it is announced.
     """
-
-    padded = tf.strings.join([encoded, 25 * b"\0"])
-    kind = tf.strings.substr(padded, 8, 8)
-    start = tf.io.decode_raw(tf.strings.substr(padded, 0, 25), tf.uint8)
-    extended = (kind == b"WEBPVP8X") & (start[20] & 0x10 > 0)
-    lossless = (kind == b"WEBPVP8L") & (start[24] & 0x10 > 0)
+    header = tf.strings.substr(encoded, 0, 25)
+    header = tf.strings.join([header, 25 * b"\0"])  # Of short files, too.
+    kind = tf.strings.substr(header, 8, 8)
+    flags = tf.io.decode_raw(header, tf.uint8) & 0x10 > 0
+    extended = (kind == b"WEBPVP8X") & flags[20]
+    lossless = (kind == b"WEBPVP8L") & flags[24]
     return extended | lossless
 
 

@@ -60,6 +60,7 @@ def network():
 @pytest.mark.parametrize(("noise", "allowed"), [(0.0, 0.01), (0.02, 0.05)])
 def test_predictions_are_near_the_truth(noise, allowed):
     network = toys.chain(channels=(16, 24, 32, 48, 32, 24), classes=10)
+    toys.scramble(network)
     machine = Machine(len(layer_macs(network)), noise)
     model = latency.Latencies(network, machine).fit(SETTINGS)
     assert machine.measured == 20

@@ -35,7 +35,7 @@ def check(steps, ratios):
     hypothesis.target(float(len(groups)))
 
 
-@hypothesis.settings(max_examples=8, derandomize=True, **_ANY_TIME)
+@hypothesis.settings(max_examples=15, derandomize=True, **_ANY_TIME)
 @hypothesis.given(random_graphs.GRAPHS, RATIOS)
 def test_random_graphs(steps, ratios):
     check(steps, ratios)
