@@ -204,12 +204,23 @@ def check_classifier(model):
             "one output (batch, classes) with at least 2 classes. Received "
             f"outputs: {[tuple(o.shape) for o in model.outputs]}."
         )
-    # A Sequential has none before it is called.
-    if isinstance(getattr(model, "output", None), dict):
+    require_tensor_output(model)
+
+
+def require_tensor_output(model, name=None):
+    """Raises InputError if a model gives its output in a dict.
+
+    Args:
+        model: `keras.Model`.
+        name: what the user calls it, if not by its own name.
+    """
+    # A Sequential has no output before it is called.
+    output = getattr(model, "output", None)
+    if isinstance(output, dict):
         raise errors.InputError(
-            "A model is scored and trained on an output that is a tensor. "
-            f"{model.name!r} gives a dict of it, {list(model.output)}: give "
-            "keras.Model(model.inputs, model.outputs), which has its layers."
+            f"The output of {name or model.name!r} is a dict, {list(output)}, "
+            "and should be a tensor: take keras.Model(model.inputs, "
+            "model.outputs), which has its layers."
         )
 
 

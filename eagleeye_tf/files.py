@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and tied to their settings."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -77,6 +78,12 @@ def read_json(path):
         ) from error
 
 
+def digest(path):
+    """SHA-256 of a file's contents, as hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def save_model(model, path):
     """Saves a `.keras` file; an older one is replaced once it is whole."""
     with replacing(path) as temporary:
@@ -118,7 +125,7 @@ def claim(directory, settings, is_locked=False):
         with lock:
             write_json(path, settings)
         known = settings
-    require_same(directory, known, settings, {*known, *settings})
+    require_same(directory, known, settings, {**settings, **known})
 
 
 def _came_to_nothing(directory):
@@ -131,8 +138,8 @@ def _came_to_nothing(directory):
 
 
 def require_same(directory, known, settings, keys):
-    """Raises InputError if two dicts of settings differ in one of `keys`."""
-    for key in sorted(keys):
+    """Raises InputError for the first of `keys` that two dicts differ in."""
+    for key in keys:
         if known.get(key) != settings.get(key):
             raise errors.InputError(
                 f"{str(directory)!r} was made otherwise: "

@@ -49,12 +49,15 @@ def open_folder(root):
         resizing="stretch",
         fingerprint=source_lib.digest(
             *(
-                f"{os.path.relpath(path, root)} {os.path.getsize(path)}"
+                # Names of files are bytes, not always those of a text.
+                os.fsencode(os.path.relpath(path, root))
+                + f" {os.path.getsize(path)}".encode()
                 for path, _ in train + test
             )
         ),
         told=_told(root, len(train), len(test), class_names),
         files=tuple(path for path, _ in train + test),
+        folders=(root, train_root, test_root or train_root),
     )
 
 
@@ -73,7 +76,7 @@ def require_readable(files, on_image):
         size = tf.size(_decode(paths[index]), tf.int64)
         return index + 0 * size  # Else nothing would be decoded.
 
-    paths = tf.constant(files)
+    paths = tf.constant([os.fsencode(path) for path in files])
     left = set(range(len(files)))
     indices = tf.data.Dataset.range(len(files))
     for index in indices.map(read, tf.data.AUTOTUNE).ignore_errors():
@@ -97,6 +100,7 @@ def _unreadable(paths):
 
 
 def _decode(path):
+    """The image in a file, of whose name TensorFlow has the bytes."""
     return source_lib.decode_bytes(tf.io.read_file(path))
 
 
@@ -187,14 +191,13 @@ def _file_examples(files):
     labels = np.array([label for _, label in files], np.int64)
 
     def read(start, stop):
-        return tf.data.Dataset.from_tensor_slices(
-            (paths[start:stop], labels[start:stop])
-        )
+        names = [os.fsencode(path) for path in paths[start:stop]]
+        return tf.data.Dataset.from_tensor_slices((names, labels[start:stop]))
 
     def blame(start, stop):
         for path in paths[start:stop]:
             try:
-                _decode(path)
+                _decode(os.fsencode(path))
             except tf.errors.OpError:  # No image, or not there any more.
                 return _unreadable([path])
         return None

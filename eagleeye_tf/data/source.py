@@ -87,6 +87,8 @@ class Source:
             without reading all of a large one.
         told: what its owner should know of it; or "".
         files: names of all image files, if it is made of such.
+        folders: `pathlib.Path` of the folder that it was opened by, then of
+            those in which all files count; if it is made of files.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Source:
     fingerprint: str
     told: str = ""
     files: tuple = ()
+    folders: tuple = ()
 
 
 def in_memory(name, class_names, train, test, augmentation):
@@ -139,7 +142,7 @@ def _array_examples(images, labels):
 
 
 def digest(*parts):
-    """SHA-256 of strings and arrays, as hex."""
+    """SHA-256 of strings, bytes and arrays, as hex."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part

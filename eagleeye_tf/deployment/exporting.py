@@ -164,13 +164,20 @@ def _require_one_input_and_output(model, shape):
     if (
         len(inputs) != 1
         or len(outputs) != 1
-        or not tf.TensorShape(inputs[0]).is_compatible_with(shape)
+        or not tf.TensorShape(inputs[0][1:]).is_compatible_with(shape[1:])
     ):
         raise errors.InputError(
             "A model to export has one input, which takes the images, and one "
             f"output. Received: inputs {inputs}, outputs {outputs}, images of "
             f"shape {shape}."
         )
+    if inputs[0][0] is not None:
+        raise errors.InputError(
+            "A model to export takes batches of any size. Received one for "
+            f"{inputs[0][0]} images: build it with keras.Input(shape), without "
+            "a batch size."
+        )
+    examples.require_tensor_output(model)
 
 
 def _record(name, path, difference):

@@ -6,6 +6,7 @@ import types
 import keras
 
 from eagleeye_tf import errors
+from eagleeye_tf import files
 from eagleeye_tf.models import mobilenet
 from eagleeye_tf.models import resnet
 from eagleeye_tf.models import vgg
@@ -46,7 +47,8 @@ def load_file(path, image_shape=None):
     """Loads a user's model; code inside the file is never run.
 
     Args:
-        path: a `.keras` or `.h5` file.
+        path: a `.keras` or `.h5` file. A model for batches of one size is
+            opened to those of any.
         image_shape: (height, width, channels) for a model that takes images
             of any size; others keep theirs.
 
@@ -73,9 +75,23 @@ def load_file(path, image_shape=None):
             f"{errors.cause(error)}). Custom layers must be registered with "
             "keras.saving.register_keras_serializable and imported first."
         ) from error
-    if image_shape and None in tuple(model.inputs[0].shape)[1:]:
+    # A Sequential that was never built has no inputs.
+    inputs = getattr(model, "inputs", None)
+    if not inputs or len(inputs) > 1:
+        return model
+    batch, *shape = inputs[0].shape
+    if image_shape and None in shape:
         return _with_image_shape(model, image_shape)
-    return model
+    if batch is None:
+        return model
+    try:
+        return _with_image_shape(model, shape)
+    except ValueError as error:
+        raise errors.InputError(
+            f"{path!r} takes batches of {batch} images alone, and cannot be "
+            f"opened to those of any size ({errors.cause(error)}): build it "
+            "with keras.Input(shape), without a batch size."
+        ) from error
 
 
 def build(name, image_shape, num_classes, width=1.0, weights=None):
@@ -155,23 +171,43 @@ def _preprocess(name):
     )
 
 
-def _load_weights(model, path):
-    if not os.path.exists(path):
+def weights_digest(path):
+    """SHA-256 of a file of weights, as hex.
+
+    Raises:
+        InputError: if there is no such file.
+    """
+    _require_weights_file(path)
+    return files.digest(path)
+
+
+def _require_weights_file(path):
+    if not os.path.isfile(path):
         raise errors.InputError(f"There is no weights file {path!r}.")
+
+
+def _load_weights(model, path):
+    _require_weights_file(path)
     try:
         if path.endswith(".keras"):
             model.set_weights(load_file(path).get_weights())
         else:
             model.load_weights(path)
-    except ValueError as error:
+    except errors.InputError:
+        raise
+    except Exception as error:  # A foreign file can fail in any way.
         raise errors.InputError(
-            f"The weights in {path!r} do not fit {model.name!r}: "
-            f"{errors.cause(error)}"
+            f"{path!r} holds no weights that fit {model.name!r} "
+            f"({type(error).__name__}: {errors.cause(error)})."
         ) from error
 
 
 def _with_image_shape(model, image_shape):
-    """The same model for images of one size, which makes its MACs known."""
+    """The same model for images of one size, in batches of any.
+
+    The one makes its MACs known; the other lets it be exported, and meet a
+    data set's last images.
+    """
     config = model.get_config()
     for entry in config["layers"]:
         entry.pop("build_config", None)

@@ -98,14 +98,23 @@ def _out_of_date(records):
     if not tuned:
         return []
     found = []
-    best = f"candidate_{best_winner(tuned)['candidate']['index']}"
-    for name, told in (
-        ("Result", records.get("evaluation", {}).get("pruned", {}).get("path")),
-        ("Export", records.get("export", {}).get("source")),
+    winner = best_winner(tuned)
+    best = f"candidate_{winner['candidate']['index']}"
+    made = winner.get("model_fingerprint")  # Not of every version.
+    evaluated = records.get("evaluation", {}).get("pruned", {})
+    exported = records.get("export", {})
+    for name, record, told in (
+        ("Result", evaluated, evaluated.get("path")),
+        ("Export", exported, exported.get("source")),
     ):
         if told and pathlib.PurePath(told).parent.name != best:
             found.append(
                 f"{name} is of {told}, while fine-tuning has left {best} best."
+            )
+        elif told and made and record.get("model_fingerprint") != made:
+            found.append(
+                f"{name} is of an earlier {told}: {best} has been fine-tuned "
+                "again since."
             )
     winners = [w["candidate"]["index"] for w in tuned["winners"]]
     ranked = records.get("search", {}).get("candidates", [])

@@ -4,13 +4,11 @@ import dataclasses
 import pathlib
 
 import keras
-import tensorflow as tf
 from absl import flags
 
 from eagleeye_tf import errors
 from eagleeye_tf import files
 from eagleeye_tf import progress
-from eagleeye_tf.candidates import scoring
 from eagleeye_tf.data import folders
 from eagleeye_tf.data import images as images_lib
 from eagleeye_tf.data import sources
@@ -20,6 +18,7 @@ from eagleeye_tf.stages import about
 from eagleeye_tf.stages import console
 from eagleeye_tf.stages import devices
 from eagleeye_tf.stages import interface
+from eagleeye_tf.stages import job as job_lib
 from eagleeye_tf.stages import modules
 from eagleeye_tf.stages import paths
 
@@ -126,151 +125,6 @@ SEED = flags.DEFINE_integer(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """What a program works on.
-
-    Attributes:
-        workdir: `pathlib.Path` of all results; None if there are none.
-        data: `splits.Data` at the model's image size.
-        distribution: `tf.distribute.Strategy` that shares out training.
-        batch_size: images per batch, shared by all replicas.
-        seed: of everything random.
-        leads: whether this process writes results: the first of several that
-            train together, or the only one.
-    """
-
-    workdir: pathlib.Path | None
-    data: splits.Data
-    distribution: tf.distribute.Strategy
-    batch_size: int
-    seed: int
-    leads: bool = True
-
-    @property
-    def own_distribution(self):
-        """The replicas of this machine alone: one, if it is one of several."""
-        several = tf.distribute.MultiWorkerMirroredStrategy
-        if isinstance(self.distribution, several):
-            return tf.distribute.get_strategy()
-        return self.distribution
-
-    def save_model(self, model, path):
-        """Writes a `.keras` file, if this process leads."""
-        if self.leads:
-            files.save_model(model, path)
-
-    def write_json(self, path, value):
-        """Writes a JSON file, if this process leads."""
-        if self.leads:
-            files.write_json(path, value)
-
-    def fresh_model(self):
-        """The model that `--model` names, with `--weights` or fresh ones."""
-        keras.utils.set_random_seed(self.seed)
-        with self.distribution.scope():
-            return zoo.build(
-                _MODEL.value,
-                self.data.image_shape,
-                self.data.num_classes,
-                _WIDTH.value,
-                _WEIGHTS.value,
-            )
-
-    def trained_model(self):
-        """The network to prune: `--model`, or what `train` made of it.
-
-        Raises:
-            InputError: if it was not made yet, or made from another split,
-                in which today's sub-validation images were trained on.
-        """
-        path = self.trained_path()
-        if not self.has_file() and self.has_weights():
-            self.take_weights()
-        if not self.has_file() and not path.exists():
-            raise errors.InputError(
-                f"{_MODEL.value} is not trained in {str(self.workdir)!r}: run "
-                "eagleeye_tf.train with this workdir first, or give the path "
-                "of a trained .keras file as --model."
-            )
-        if not self.has_file():
-            known = files.read_json(path.parent / "settings.json") or {}
-            split = self.split()
-            files.require_same(path.parent, known, split, split)
-        with self.distribution.scope():
-            return zoo.load_file(str(path), self.data.image_shape)
-
-    def take_weights(self):
-        """Makes the trained network of `--model` and `--weights`, once."""
-        path = self.trained_path()
-        files.claim(path.parent, self.settings())
-        if not path.exists():
-            self.save_model(self.fresh_model(), path)
-
-    def trained_path(self):
-        """Where the trained network lies, or will lie."""
-        if self.has_file():
-            return pathlib.Path(_MODEL.value)
-        return self.workdir / "train" / "model.keras"
-
-    def model_name(self):
-        """What to call the model in a headline."""
-        path = pathlib.Path(_MODEL.value)
-        if path.parts[-2:] != ("train", "model.keras"):
-            return path.stem
-        # What `train` writes: the folders around it say more.
-        return "/".join(path.with_suffix("").parts[-3:])
-
-    def has_file(self):
-        """Whether `--model` is a file rather than a name."""
-        return zoo.is_file(_MODEL.value)
-
-    def has_weights(self):
-        """Whether a model given by name comes with weights."""
-        return bool(_WEIGHTS.value)
-
-    def split(self):
-        """What decides which image serves which purpose, as JSON."""
-        return {
-            "data": self.data.fingerprint,
-            "image_shape": list(self.data.image_shape),
-            "resizing": self.data.resizing,
-            "calibration_images": self.data.calibration.size,
-            "sub_validation_images": self.data.sub_validation.size,
-        }
-
-    def settings(self):
-        """Common settings that a stage's files depend on, as JSON."""
-        return {
-            "model": _MODEL.value,
-            "weights": _WEIGHTS.value,
-            "width": _WIDTH.value,
-            "dataset": _DATASET.value,
-            "augmentation": self.data.augmentation,
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-            **self.split(),
-        }
-
-    def validator(self, model):
-        """Function that counts correct answers on the sub-validation set."""
-        return scoring.Scorer(
-            model,
-            self.data.batches(self.data.sub_validation, self.batch_size),
-            self.own_distribution,
-        ).count
-
-    def test(self, model, description):
-        """Counts correct test answers: `(correct, total)`; shows progress."""
-        batches = self.data.batches(self.data.test, self.batch_size)
-        steps = -(-self.data.test.size // self.batch_size)
-        bar = progress.bar(steps, description, "batch")
-        with bar, self.data.naming_unreadable():
-            return scoring.Scorer(model, batches, self.distribution).count(
-                on_batch=bar.update
-            )
-
-
 def open_job(several_machines=None, leaves_results=True):
     """Opens the data and the devices for the common flags.
 
@@ -288,11 +142,9 @@ def open_job(several_machines=None, leaves_results=True):
     if leaves_results or not zoo.is_file(_MODEL.value):
         _require(_WORKDIR)
         path = pathlib.Path(_WORKDIR.value)
-        if leaves_results or _WEIGHTS.value:
-            paths.require_writable(path)
     modules.import_custom()
     distribution, leads = several_machines or (devices.distribution(), True)
-    source = sources.open_source(_DATASET.value, _DATA_DIR.value)
+    source = _open_source(path, leaves_results or _WEIGHTS.value)
     data = splits.split(
         source,
         _image_shape(source),
@@ -301,12 +153,16 @@ def open_job(several_machines=None, leaves_results=True):
         _AUGMENTATION.value,
         _RESIZING.value,
     )
-    job = Job(
+    job = job_lib.Job(
+        model=_MODEL.value,
+        dataset=_DATASET.value,
         workdir=path,
         data=dataclasses.replace(data, cache=path and path / "cache"),
         distribution=distribution,
         batch_size=BATCH_SIZE.value,
         seed=SEED.value,
+        width=_WIDTH.value,
+        weights=_WEIGHTS.value,
         leads=leads,
     )
     if leads and source.told:
@@ -315,6 +171,19 @@ def open_job(several_machines=None, leaves_results=True):
         about.note(path, f"{job.model_name()} on {data.name}")
         _require_readable(source, path / "cache" / "readable.json")
     return job
+
+
+def _open_source(workdir, writes):
+    """The data set; and the workdir, made if the program writes to it."""
+    at_hand = sources.is_at_hand(_DATASET.value)
+    if workdir and writes and not at_hand:  # Before a download.
+        paths.require_writable(workdir)
+    source = sources.open_source(_DATASET.value, _DATA_DIR.value)
+    if workdir and writes:
+        # Made earlier it would be one more class.
+        paths.require_apart(workdir, source.folders)
+        paths.require_writable(workdir)
+    return source
 
 
 def _require_readable(source, path):

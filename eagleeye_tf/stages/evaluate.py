@@ -5,6 +5,7 @@ import numpy as np
 from eagleeye_tf import errors
 from eagleeye_tf import progress
 from eagleeye_tf import quiet
+from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.deployment import formats
 from eagleeye_tf.models import zoo
 from eagleeye_tf.pruning import cost as cost_lib
@@ -21,6 +22,7 @@ def evaluate_model(job, path, description):
     cost = cost_lib.cost(model)
     return {
         "path": str(path),
+        "model_fingerprint": batches_lib.model_fingerprint(model),
         "correct": correct,
         "total": total,
         "macs": cost.macs,
@@ -34,7 +36,7 @@ def evaluate_file(job, path, on_batch=lambda: None):
     LiteRT and ONNX run on all cores of the CPU.
 
     Args:
-        job: a `common.Job`.
+        job: a `job.Job`.
         path: see `formats.open_model`.
         on_batch: called without arguments after each batch.
     """
@@ -66,23 +68,9 @@ def _require_batches(path, model, job):
         )
 
 
-def trained_path(job):
-    """Path of the network that `--model` names, made of `--weights` if need be.
-
-    Raises:
-        InputError: if it has neither been trained nor comes with weights.
-    """
-    path = job.trained_path()
-    if job.has_weights():
-        job.take_weights()
-    elif not path.exists():
-        job.trained_model()  # Says what to do.
-    return path
-
-
 def main():
     job = common.open_job(leaves_results=False)
-    path = trained_path(job)
+    path = job.made_path()
     if formats.is_keras(path):
         result = evaluate_model(job, path, "Test")
         correct, total = result["correct"], result["total"]

@@ -8,6 +8,7 @@ from absl import flags
 from eagleeye_tf import errors
 from eagleeye_tf import files
 from eagleeye_tf import progress
+from eagleeye_tf.candidates import batches as batches_lib
 from eagleeye_tf.deployment import exporting
 from eagleeye_tf.deployment import formats
 from eagleeye_tf.deployment import stopwatch
@@ -56,11 +57,17 @@ def export(job, path):
     record = directory / "result.json"
     require_other_folder(job, path)
     _clear(directory, path)
+    model = zoo.load_file(str(path), job.data.image_shape)
+    source = {
+        "source": str(path),
+        "model_fingerprint": batches_lib.model_fingerprint(model),
+    }
     try:
         result, failures = _export(job, path, directory)
     except errors.ExportError as error:
-        files.write_json(record, {"source": str(path), "error": str(error)})
+        files.write_json(record, {**source, "error": str(error)})
         raise
+    result = {**source, **result}
     files.write_json(record, result)
     if failures:
         raise exporting.failed(failures)
@@ -72,7 +79,7 @@ def _export(job, path, directory):
     images = images[: exporting.RANGE_IMAGES]  # Of all kinds.
     written, failures = _write(job, path, directory, images)
     saved = next(file for file in written if file.format == "saved_model")
-    result = {"source": str(path), "largest_difference": saved.difference}
+    result = {"largest_difference": saved.difference}
     if _FORMATS.value:
         networks, whole = {"full": written}, job.trained_path()
         macs = {"full": _macs(job, whole)}
@@ -99,7 +106,7 @@ def require_other_folder(job, path=None):
     """Raises InputError if an export would replace the whole network.
 
     Args:
-        job: a `common.Job`.
+        job: a `job.Job`.
         path: of the file to export; None if it is yet to be made.
     """
     folder, whole = job.workdir / "export", job.trained_path()
@@ -210,7 +217,7 @@ def _warn_of_large_falls(records):
 def main():
     require_formats()
     job = common.open_job()
-    path = finetune.finished_best(job) or evaluate.trained_path(job)
+    path = finetune.finished_best(job) or job.made_path()
     result = export(job, path)
     console.say(
         f"Exported {path} as {job.workdir / 'export' / 'saved_model'}; their "

@@ -158,6 +158,7 @@ def _finetune_one(job, pruner, candidate, rank, settings):
     last = epochs[-1]
     result = {
         "rank": rank,
+        "model_fingerprint": batches_lib.model_fingerprint(model),
         "correct": last.correct,
         "total": last.total,
         "candidate": candidate.to_json(),

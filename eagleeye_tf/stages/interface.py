@@ -3,6 +3,7 @@
 import os
 
 from eagleeye_tf import errors
+from eagleeye_tf import examples
 from eagleeye_tf import quiet
 from eagleeye_tf.deployment import formats
 from eagleeye_tf.models import zoo
@@ -66,10 +67,5 @@ def _inputs_and_classes(path):
             "The programs take models with one output (batch, classes). "
             f"{path!r} has outputs {shapes}."
         )
-    if isinstance(model.output, dict):
-        raise errors.InputError(
-            "The programs take models whose output is a tensor. That of "
-            f"{path!r} is a dict of it, {list(model.output)}: save "
-            "keras.Model(model.inputs, model.outputs), which has its layers."
-        )
+    examples.require_tensor_output(model, path)
     return [tuple(x.shape) for x in model.inputs], shapes[0][1]

@@ -15,6 +15,34 @@ class Parser(flags.ArgumentParser):
         return os.path.expanduser(argument)
 
 
+# Folders of a workdir that a data set must not be: stages write there.
+_STAGES = ("train", "export", "cache", "figures", "tensorboard")
+
+
+def require_apart(workdir, data_folders):
+    """Raises InputError if results would come to lie among images.
+
+    Args:
+        workdir: `pathlib.Path`, which need not exist.
+        data_folders: see `source.Source.folders`; empty if there are none.
+    """
+    if not data_folders:
+        return
+    root, *counted = (folder.resolve() for folder in data_folders)
+    place = workdir.resolve()
+    taken = {place / name for name in _STAGES}
+    if (
+        place == root
+        or any(place.is_relative_to(folder) for folder in counted)
+        or not taken.isdisjoint({root, *root.parents})
+    ):
+        raise errors.InputError(
+            "Results and images lie in folders of their own. Received: "
+            f"workdir {str(workdir)!r} for the images in "
+            f"{str(data_folders[0])!r}; choose another --workdir."
+        )
+
+
 def require_writable(path):
     """Makes the folder of all results.
 

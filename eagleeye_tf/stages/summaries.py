@@ -11,7 +11,7 @@ class Summaries:
     """What one run tells TensorBoard.
 
     Args:
-        job: a `common.Job`; of several processes that work together the one
+        job: a `job.Job`; of several processes that work together the one
             that leads writes.
         folder: path of what the run writes to, below the job's workdir; its
             summaries lie in the same place below `tensorboard/`.

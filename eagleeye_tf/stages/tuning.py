@@ -145,7 +145,7 @@ def tune(job, pruner, candidate, directory, settings, description):
     """Builds a candidate and fine-tunes it, or goes on where it was.
 
     Args:
-        job: a `common.Job`.
+        job: a `job.Job`.
         pruner: the `rebuild.Pruner` of the whole network, which is also the
             teacher.
         candidate: a `log.Candidate`.

@@ -155,8 +155,9 @@ def _after_warmup(settings, steps_per_epoch):
     if settings.schedule == "cosine":
         return keras.optimizers.schedules.CosineDecay(rate, steps)
     if settings.schedule == "step":
+        # Keras counts a boundary to the rate before it.
         return keras.optimizers.schedules.PiecewiseConstantDecay(
-            [round(share * steps) for share in _STEPS],
+            [round(share * steps) - 1 for share in _STEPS],
             [rate, rate / 10, rate / 100],
         )
     return rate

@@ -1,3 +1,6 @@
+import os
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -6,6 +9,7 @@ from PIL import Image
 from sklearn import datasets
 
 from eagleeye_tf import errors
+from eagleeye_tf.data import folders
 from eagleeye_tf.data import sources
 from eagleeye_tf.data import tfds_sets
 
@@ -87,6 +91,20 @@ def test_what_is_no_class_and_no_image(tmp_path):
     source = sources.open_source(str(tmp_path))
     assert source.class_names == ("bus", "train")
     assert source.train.size + source.test.size == 2
+
+
+def test_names_that_are_no_text(tmp_path):
+    """Linux takes any bytes: such names come with old archives."""
+    for name in (b"a/caf\xe9.png", b"a/2.png", b"b\xff/3.png", b"b\xff/4.png"):
+        path = pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        write_image(path, 7)
+    source = sources.open_source(str(tmp_path))
+    folders.require_readable(source.files, lambda: None)
+    for item, _ in source.train.items():
+        assert (source.train.decode(item).numpy() == 7).all()
+    path.write_bytes(b"no image")
+    with pytest.raises(errors.InputError, match=r"b.+/4\.png' is not a read"):
+        folders.require_readable(source.files, lambda: None)
 
 
 def test_what_was_found_in_a_folder_is_told(tmp_path):

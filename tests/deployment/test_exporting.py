@@ -187,6 +187,19 @@ def test_models_that_take_whole_numbers(tmp_path):
         )
 
 
+def test_models_that_cannot_be_shipped_as_they_are(tmp_path):
+    x = np.zeros((8, 8, 8, 3), np.float32)
+    image = keras.Input(batch_shape=(4, 8, 8, 3))
+    logits = keras.layers.Dense(10)(keras.layers.Flatten()(image))
+    with pytest.raises(errors.InputError, match="one for 4 images: build"):
+        exporting.export(keras.Model(image, logits), tmp_path, x)
+    image = keras.Input((8, 8, 3))
+    logits = keras.layers.Dense(10)(keras.layers.Flatten()(image))
+    model = keras.Model(image, {"logits": logits})
+    with pytest.raises(errors.InputError, match=r"is a dict, \['logits'\]"):
+        exporting.export(model, tmp_path, x)
+
+
 def test_what_does_not_fit(network, tmp_path):
     model, images = network
     with pytest.raises(errors.InputError, match="Received: 'tflite'"):

@@ -154,8 +154,12 @@ def test_weights_from_files(tmp_path):
 
 def test_weights_that_do_not_fit(tmp_path):
     build("resnet20", width=0.25).save(tmp_path / "w.keras")
-    with pytest.raises(errors.InputError, match="do not fit"):
+    with pytest.raises(errors.InputError, match="no weights that fit"):
         build("resnet20", weights=str(tmp_path / "w.keras"))
+    for name in ("w.weights.h5", "w.h5", "w.txt"):
+        (tmp_path / name).write_text("These are no weights.")
+        with pytest.raises(errors.InputError, match=f"{name}' holds no weig"):
+            build("resnet20", weights=str(tmp_path / name))
     with pytest.raises(errors.InputError, match="no weights file"):
         build("resnet20", weights=str(tmp_path / "missing.h5"))
 
@@ -169,6 +173,31 @@ def test_unknown_network(name):
 def test_width_of_an_application():
     with pytest.raises(errors.InputError, match="width=0.5 for 'MobileNet'"):
         build("MobileNet", width=0.5)
+
+
+def test_batches_of_one_size_become_those_of_any(tmp_path):
+    image = keras.Input(batch_shape=(32, 8, 8, 3))
+    x = keras.layers.BatchNormalization()(image)
+    x = keras.layers.Conv2D(4, 3, trainable=False)(x)
+    model = keras.Model(
+        image, keras.layers.Dense(10)(keras.ops.mean(x, (1, 2)))
+    )
+    model.save(tmp_path / "m.keras")
+    opened = zoo.load_file(str(tmp_path / "m.keras"))
+    assert opened.inputs[0].shape == (None, 8, 8, 3)
+    assert not opened.layers[2].trainable
+    x = np.random.default_rng(0).uniform(size=(32, 8, 8, 3)).astype("float32")
+    expected = np.asarray(model(x))
+    np.testing.assert_array_equal(np.asarray(opened(x)), expected)
+    assert opened(x[:5]).shape == (5, 10)
+
+
+def test_batches_of_one_size_that_cannot_be_opened(tmp_path):
+    image = keras.Input(batch_shape=(32, 8, 8, 3))
+    x = keras.ops.reshape(image, (32, -1))
+    keras.Model(image, keras.layers.Dense(10)(x)).save(tmp_path / "m.keras")
+    with pytest.raises(errors.InputError, match="batches of 32 images alone"):
+        zoo.load_file(str(tmp_path / "m.keras"))
 
 
 def test_missing_and_damaged_files(tmp_path):

@@ -268,6 +268,21 @@ def test_what_no_longer_belongs_together_is_told():
         told = f"{name} is of finetune/candidate_9/model.keras, while "
         assert f"{told}fine-tuning has left candidate_{index} best" in text
     assert "Out of date" not in written(best=2)
+    made_anew = records(best=2)
+    for record in (
+        made_anew["finetuning"]["winners"][1],
+        made_anew["evaluation"]["pruned"],
+        made_anew["export"],
+    ):
+        record["model_fingerprint"] = "old"
+    assert report.build(made_anew, {}).sections[0].title == "Result"
+    made_anew["finetuning"]["winners"][1]["model_fingerprint"] = "new"
+    first, *_ = report.build(made_anew, {}).sections
+    assert [block.text for block in first.blocks] == [
+        f"{name} is of an earlier finetune/candidate_9/model.keras: "
+        "candidate_9 has been fine-tuned again since."
+        for name in ("Result", "Export")
+    ]
     some = records()
     some["search"] = {**SEARCH, "candidates": CANDIDATES[::-1]}
     first, *_ = report.build(some, {}).sections

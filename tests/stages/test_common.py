@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -99,7 +100,7 @@ def test_model_with_its_output_in_a_dict(set_flags):
     logits = layers.Dense(10)(layers.Flatten()(image))
     model = keras.Model(image, {"logits": logits})
     set_flags(model=model)
-    with refused(r"is a dict of it, \['logits'\]: save keras.Model"):
+    with refused(r"is a dict, \['logits'\], and .*: take keras.Model"):
         common.open_job()
     set_flags(model=keras.Model(model.inputs, model.outputs))
     assert common.open_job().data.num_classes == 10
@@ -140,6 +141,110 @@ def test_named_model_with_weights_is_not_trained(set_flags, tmp_path):
         toys.outputs(job.trained_model(), x), toys.outputs(weights, x)
     )
     assert not (job.workdir / "train" / "epochs.jsonl").exists()
+
+
+@pytest.fixture
+def weights_file(tmp_path):
+    """Function that writes weights drawn with a seed; returns the path."""
+
+    def write(seed):
+        path = tmp_path / "w.weights.h5"
+        keras.utils.set_random_seed(seed)
+        zoo.build("resnet20", (8, 8, 3), 10, width=0.25).save_weights(path)
+        return str(path)
+
+    return write
+
+
+def test_weights_are_known_by_their_contents(set_flags, tmp_path, weights_file):
+    path = weights_file(1)
+    set_flags(width=0.25, weights=path)
+    common.open_job().made_path()
+    copy = shutil.copy(path, tmp_path / "elsewhere.weights.h5")
+    what_does_not_matter = {
+        "batch_size": 16,
+        "seed": 5,
+        "calibration_images": 50,
+        "augmentation": "none",
+    }
+    set_flags(weights=str(copy), **what_does_not_matter)
+    common.open_job().trained_model()
+    set_flags(weights=weights_file(2))
+    with refused("weights is not the same any more"):
+        common.open_job().made_path()
+    set_flags(weights=None)  # What lies there, whatever it was made of.
+    common.open_job().trained_model()
+    set_flags(model="vgg16_bn")
+    with refused("model was 'resnet20', now it is 'vgg16_bn'"):
+        common.open_job().trained_model()
+
+
+def test_the_network_of_a_workdir_is_the_one_that_was_trained(
+    set_flags, tmp_path, weights_file
+):
+    common_flags = {
+        "model": "resnet20",
+        "width": 0.25,
+        "dataset": "digits",
+        "image_size": None,
+        "weights": None,
+    }
+    set_flags(**common_flags, train_epochs=1)
+    path = train.train(common.open_job())
+    set_flags(calibration_images=50)  # Test images are the same.
+    assert common.open_job().made_path() == path
+    images = tests_data.write_numbered_folder(tmp_path / "images", 300)
+    other_data = {"dataset": str(images), "image_size": 8}
+    for change, told in (
+        ({"model": "mobilenet_v1"}, "model was 'resnet20', now"),
+        ({"width": 0.5}, "width was 0.25, now it is 0.5"),
+        (other_data, "classes was 10, now it is 2"),
+        ({"image_size": 16}, "image_shape was"),
+        ({"weights": weights_file(1)}, "weights is not the same any more"),
+    ):
+        set_flags(**{**common_flags, **change})
+        with refused(told):
+            common.open_job().made_path()
+        with refused(told):
+            common.open_job().trained_model()
+
+
+def test_network_that_nothing_is_known_of(set_flags):
+    set_flags(width=0.25, train_epochs=1)
+    path = train.train(common.open_job())
+    (path.parent / "settings.json").unlink()
+    with refused("Nothing says how .*: give this path as --model"):
+        common.open_job().made_path()
+
+
+def test_results_do_not_come_to_lie_among_images(set_flags, tmp_path):
+    write = tests_data.write_numbered_folder
+    plain = write(tmp_path / "plain", 300)
+    split = tmp_path / "split"
+    write(split / "train", 300)
+    write(split / "test", 100)
+    taken = write(tmp_path / "train", 300)
+    for images, workdir in (
+        (plain, plain),
+        (plain, plain / "runs"),
+        (plain, plain / "a" / "runs"),
+        (split, split),
+        (split, split / "train" / "runs"),
+        (split, split / "test"),
+        (taken, tmp_path),  # It would keep its network there.
+    ):
+        before = sorted(tmp_path.rglob("*"))
+        set_flags(dataset=str(images), workdir=str(workdir), image_size=8)
+        with refused("in folders of their own.*another --workdir"):
+            common.open_job()
+        assert sorted(tmp_path.rglob("*")) == before
+    for images, workdir in (
+        (plain, tmp_path / "runs"),
+        (split, split / "runs"),
+        (plain, tmp_path),
+    ):
+        set_flags(dataset=str(images), workdir=str(workdir), image_size=8)
+        common.open_job()
 
 
 def test_network_trained_on_another_split_is_refused(set_flags):

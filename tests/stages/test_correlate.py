@@ -11,8 +11,8 @@ from eagleeye_tf.candidates import racing
 from eagleeye_tf.reporting import study
 from eagleeye_tf.stages import benchmark
 from eagleeye_tf.stages import calibration_study
-from eagleeye_tf.stages import common
 from eagleeye_tf.stages import correlate
+from eagleeye_tf.stages import job as job_lib
 from eagleeye_tf.stages import report
 from eagleeye_tf.stages import tuning
 from eagleeye_tf.training import records
@@ -49,7 +49,7 @@ def tuned_at_once(monkeypatch):
         return None, [records.Epoch(1, 1.0, 0.1, 30, 64)]
 
     monkeypatch.setattr(tuning, "tune", tune)
-    monkeypatch.setattr(common.Job, "test", lambda *_: (100 + len(tuned), 359))
+    monkeypatch.setattr(job_lib.Job, "test", lambda *_: (100 + len(tuned), 359))
     monkeypatch.setattr(study, "FIGURES", ())
     return tuned
 

@@ -110,7 +110,7 @@ def test_name_with_weights(set_flags, tmp_path):
     ready = common.open_job().fresh_model()
     ready.save_weights(tmp_path / "my.weights.h5")
     set_flags(width=0.25, weights=str(tmp_path / "my.weights.h5"))
-    made = keras.models.load_model(evaluate.trained_path(common.open_job()))
+    made = keras.models.load_model(common.open_job().made_path())
     for found, expected in zip(
         made.get_weights(), ready.get_weights(), strict=True
     ):

@@ -14,8 +14,8 @@ from eagleeye_tf import errors
 from eagleeye_tf import locks
 from eagleeye_tf.data import sources
 from eagleeye_tf.data import splits
-from eagleeye_tf.stages import common
 from eagleeye_tf.stages import fitting
+from eagleeye_tf.stages import job as job_lib
 from eagleeye_tf.training.schedules import TrainingSettings
 
 SETTINGS = TrainingSettings(epochs=1, learning_rate=0.05, batch_size=64)
@@ -23,7 +23,9 @@ SETTINGS = TrainingSettings(epochs=1, learning_rate=0.05, batch_size=64)
 
 def job(tmp_path, distribution, source=None):
     source = source or sources.open_source("digits")
-    return common.Job(
+    return job_lib.Job(
+        model="resnet20",
+        dataset="digits",
         workdir=pathlib.Path(tmp_path),
         data=splits.split(source, (8, 8, 3), 50, 60),
         distribution=distribution,

@@ -26,6 +26,15 @@ def test_step_is_the_papers():
     assert rates == pytest.approx([0.1, 0.01, 0.01, 0.001])
 
 
+def test_step_falls_with_the_first_step_of_an_epoch():
+    """Seven epochs of one step: three, then two, then two."""
+    settings = TrainingSettings(epochs=7, learning_rate=1.0, schedule="step")
+    rates = [rate(settings, step, 1) for step in range(7)]
+    assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+    one = TrainingSettings(epochs=1, learning_rate=1.0, schedule="step")
+    assert rate(one, 0, 1) == pytest.approx(0.1)  # Its middle is past 3/7.
+
+
 def test_constant():
     settings = TrainingSettings(learning_rate=0.3, schedule="constant")
     assert rate(settings, 10_000) == 0.3
