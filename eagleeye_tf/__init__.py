@@ -22,7 +22,7 @@ _EXPORTS = {
     "Rule": "eagleeye_tf.pruning.rule_base",
     "Trace": "eagleeye_tf.pruning.rule_base",
     "Weight": "eagleeye_tf.pruning.rule_base",
-    "PerChannel": "eagleeye_tf.pruning.weighted_rules",
+    "PerChannel": "eagleeye_tf.pruning.normalization_rules",
     "Channels": "eagleeye_tf.pruning.labels",
     "verify": "eagleeye_tf.pruning.verification",
     "Verification": "eagleeye_tf.pruning.verification",

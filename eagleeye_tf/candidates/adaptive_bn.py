@@ -9,6 +9,7 @@ batches is enough.
 """
 
 import dataclasses
+import numbers
 import warnings
 
 import keras
@@ -102,8 +103,9 @@ def adapt_batch_norm(
         model: a functional or Sequential `keras.Model`.
         images: array (examples, …), or a `tf.data.Dataset` or other iterable
             of batches, each the images or a tuple that starts with them. A
-            model with several inputs takes a dataset, whose batches are, or
-            start with, a tuple or dict of them.
+            model with several inputs takes a tuple or dict of arrays, or a
+            dataset, whose batches are, or start with, a tuple or dict of
+            them.
         batch_size: examples per batch, for arrays; with several replicas
             they share each batch.
         distribution: a `tf.distribute.Strategy`; None for the current one.
@@ -120,9 +122,10 @@ def adapt_batch_norm(
     Warns:
         PlausibilityWarning: if a layer holds BN that is not seen.
     """
-    if batch_size < 1:
+    if not isinstance(batch_size, numbers.Integral) or batch_size < 1:
         raise errors.InputError(
-            f"batch_size is at least 1. Received: {batch_size}."
+            "batch_size is a whole number, at least 1. Received: "
+            f"{batch_size!r}."
         )
     warn_of_hidden(model)
     distribution = distribution or tf.distribute.get_strategy()
@@ -131,7 +134,7 @@ def adapt_batch_norm(
     with distribution.scope():
         copy = rebuild.with_batch_statistics(model)
     moments = {path: new_moments() for path in batch_norm_layers(copy)}
-    batches = batches_lib.of_images(images, batch_size)
+    batches = batches_lib.of_images(images, batch_size, len(model.inputs))
     examples.check_inputs(model, batches.element_spec)
     collect(copy, batches, distribution, moments)
     assign(model, moments)
@@ -250,6 +253,8 @@ def _by_replica(result, distribution):
 def assign(model, moments):
     """Writes collected moments into the moving statistics of a model."""
     for path, layer in batch_norm_layers(model).items():
+        if path not in moments:  # No output depends on it.
+            continue
         layer.moving_mean.assign(moments[path].mean.astype(np.float32))
         layer.moving_variance.assign(moments[path].variance.astype(np.float32))
 

@@ -10,7 +10,7 @@ from eagleeye_tf import errors
 from eagleeye_tf import examples
 
 
-def of_images(images, batch_size):
+def of_images(images, batch_size, inputs=1):
     """A `tf.data.Dataset` of image batches, in order.
 
     Args:
@@ -18,18 +18,49 @@ def of_images(images, batch_size):
             `tf.data.Dataset`, a Keras `PyDataset` or any iterable of batches,
             each the images or a tuple that starts with them.
         batch_size: examples per batch, for arrays; the last may be smaller.
+        inputs: how many tensors an example consists of. With several, arrays
+            come in a tuple or dict, and batches in a `tf.data.Dataset`, whose
+            elements are, or start with, such a tuple or dict.
+
+    Raises:
+        InputError: if there are no images, or not in such a form.
     """
+    if inputs > 1:
+        return _of_several(images, batch_size, inputs)
     if examples.is_pair(images):
         images, _ = images
     examples.require_an_end(images)
     if isinstance(images, tf.data.Dataset):
         return images.map(lambda first, *_: first)
     if not hasattr(images, "shape"):
+        if isinstance(images, dict) or not hasattr(images, "__iter__"):
+            raise errors.InputError(
+                "Images are an array, a tf.data.Dataset, or other batches. "
+                f"Received: {type(images).__name__}."
+            )
         images = [np.asarray(_first(batch)) for batch in images]
         if not images:
             raise errors.InputError("There are no images.")
         images = np.concatenate(images)
     return _sliced((images,), batch_size).map(lambda images: images)
+
+
+def _of_several(images, batch_size, inputs):
+    """`of_images` for examples of several tensors."""
+    if isinstance(images, tf.data.Dataset):
+        if len(tf.nest.flatten(images.element_spec)) == inputs:
+            return images
+        return images.map(lambda first, *_: first)
+    arrays = tf.nest.flatten(images)
+    if len(arrays) != inputs or not all(hasattr(a, "shape") for a in arrays):
+        raise errors.InputError(
+            f"A model with {inputs} inputs takes a tuple or dict of so many "
+            "arrays, or a tf.data.Dataset of batches of them. Received: "
+            f"{type(images).__name__}."
+        )
+    if isinstance(images, list):  # Of which TensorFlow would make a tensor.
+        images = tuple(images)
+    return tf.data.Dataset.from_tensor_slices(images).batch(batch_size)
 
 
 def of_examples(images, labels, batch_size):

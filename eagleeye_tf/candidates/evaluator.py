@@ -88,7 +88,11 @@ class Evaluator(abc.ABC):
         for images, labels in (calibration, sub_validation):
             examples.check(pruner.graph.model, images, labels)
         self.pruner = pruner
-        self._paths = list(adaptive_bn.batch_norm_layers(pruner.graph.model))
+        self._paths = [
+            path
+            for path in adaptive_bn.batch_norm_layers(pruner.graph.model)
+            if path in pruner.graph.records  # Else no output depends on it.
+        ]
         self.has_batch_norm = bool(self._paths)
         self.calibration_size = len(calibration[1])
         self.sub_validation_size = len(sub_validation[1])

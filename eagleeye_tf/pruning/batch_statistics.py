@@ -104,8 +104,19 @@ def own_classes(model):
 def _observe(entry, batch_norm_class):
     name = observed_class(batch_norm_class).__name__
     entry.update(class_name=name, registered_name=name, module=None)
-    entry["config"].update(momentum=0.0, trainable=True)
-    # Replicas are merged afterwards, by what each of them holds.
-    for option in ("renorm", "synchronized"):
-        if option in entry["config"]:
-            entry["config"][option] = False
+
+
+def tell_of_each_batch(model):
+    """Lets the statistics of BN layers be those of one batch.
+
+    Said to the layers and not to their config, in which a class of the
+    user's own may leave out what it sets itself.
+
+    Args:
+        model: made from a config that was edited.
+    """
+    for _, layer in network.all_layers(model):
+        if isinstance(layer, Observed):
+            layer.momentum, layer.trainable = 0.0, True
+            # Replicas are merged afterwards, by what each of them holds.
+            layer.renorm = layer.synchronized = False

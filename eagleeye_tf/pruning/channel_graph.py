@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from eagleeye_tf import errors
+from eagleeye_tf.pruning import execution
 from eagleeye_tf.pruning import grouping
 from eagleeye_tf.pruning import layer_rules
 from eagleeye_tf.pruning import network
@@ -146,7 +147,10 @@ class ChannelGraph:
             entering = tuple(tensors[ref.key] for ref in call.data)
             path = prefix + call.name
             if network.is_functional(call.layer):
-                nested = network.read(network.as_functional(call.layer))
+                nested = _read_as_called(
+                    network.as_functional(call.layer),
+                    [x.shape for _, x in entering],
+                )
                 entering = tuple(
                     (
                         number,
@@ -180,13 +184,6 @@ class ChannelGraph:
             size = shape[-1] if len(shape) > 1 and shape[-1] else 0
             x = Channels(self._labels.new(size), len(shape) - 1, shape)
             self._labels.freeze(x.labels, path, reason)
-        if len(x.labels) and shape[x.axis] != len(x.labels):
-            raise errors.InputError(
-                f"Input {path!r} of a nested model takes tensors with any "
-                f"number of channels, {shape}: give it the number that it is "
-                f"called with, {len(x.labels)}, or put its layers into the "
-                "outer model."
-            )
         first = self.nested_inputs.setdefault(path, x)
         if first.axis == x.axis:  # One width for all calls.
             self._labels.tie(first.labels, x.labels)
@@ -260,6 +257,23 @@ class ChannelGraph:
         forms += self._labels.produced.values()
         different = {labels.tobytes(): labels for labels in forms}
         return [self._class_of[labels] for labels in different.values()]
+
+
+def _read_as_called(functional, shapes):
+    """The `network.Network` of a nested model, at the size it is called with.
+
+    Networks that others trained often take images of any size.
+    """
+    net = network.read(functional)
+    is_open = any(
+        len(ref.shape) == len(given)
+        and any(
+            mine is None and size is not None
+            for mine, size in zip(ref.shape[1:], given[1:], strict=True)
+        )
+        for ref, given in zip(net.inputs, shapes, strict=True)
+    )
+    return execution.with_shapes(functional, net, shapes) if is_open else net
 
 
 def _followed(trace):

@@ -10,6 +10,7 @@ import keras
 from eagleeye_tf import errors
 from eagleeye_tf.pruning import live_code
 from eagleeye_tf.pruning import network
+from eagleeye_tf.pruning import normalization_rules
 from eagleeye_tf.pruning import passing_rules
 from eagleeye_tf.pruning import rule_base
 from eagleeye_tf.pruning import shape_rules
@@ -36,8 +37,8 @@ RULES = {
     **_ranks(weighted_rules.DepthwiseConvolution(), "DepthwiseConv", (1, 2)),
     "Dense": weighted_rules.Dense(),
     "EinsumDense": weighted_rules.EinsumDense(),
-    "BatchNormalization": weighted_rules.BatchNormalization(),
-    "GroupNormalization": weighted_rules.GroupNormalization(),
+    "BatchNormalization": normalization_rules.BatchNormalization(),
+    "GroupNormalization": normalization_rules.GroupNormalization(),
     "PReLU": weighted_rules.PReLU(),
     **_entries(
         passing_rules.MixesAxes(),
@@ -62,6 +63,10 @@ RULES = {
         "AveragePooling MaxPooling AdaptiveAveragePooling AdaptiveMaxPooling "
         "ZeroPadding Cropping UpSampling",
     ),
+    # These know no data_format.
+    **_entries(
+        passing_rules.Spatial(always_last=True), "Cropping1D UpSampling1D"
+    ),
     **_entries(
         passing_rules.Spatial(),
         "Resizing CenterCrop RandomCrop RandomFlip RandomRotation "
@@ -77,7 +82,7 @@ RULES = {
     # Of keras.applications' own: InceptionResNetV2 adds with a scale,
     # ConvNeXt scales channels and drops whole branches in training.
     "CustomScaleLayer": passing_rules.Merge(),
-    "LayerScale": weighted_rules.PerChannel("gamma"),
+    "LayerScale": normalization_rules.LayerScale("gamma"),
     "StochasticDepth": rule_base.Rule(),
 }
 
@@ -162,12 +167,11 @@ def rule_for(call):
     changed = rule_base.changed_weights(call.layer)
     if changed is not None:
         return rule_base.NoRule(changed)
-    if call.layer is None:
-        rule = OPERATION_RULES.get(call.class_name)
-    elif live_code.is_keras(type(call.layer)):
-        rule = RULES.get(call.class_name)
+    if live_code.is_keras(type(call.operation)):
+        rules = OPERATION_RULES if call.layer is None else RULES
+        rule = rules.get(call.class_name)
     else:
-        rule = _registered.get(type(call.layer))
+        rule = _registered.get(type(call.operation))
     if rule is None:
         return rule_base.NoRule()
     if _mixes_in_constants(call):

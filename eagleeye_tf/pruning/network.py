@@ -38,10 +38,11 @@ class Call:
         index: 0 for the first call of a layer, 1 for the next, …
         class_name: e.g. `"Conv2D"`, or `"Pad"` for a raw `keras.ops.pad`.
         config: the layer's or operation's config.
-        layer: the live layer; None for a raw operation.
+        operation: the live layer or raw operation.
         inputs: the tensors among the arguments, in order; for a nested model
             one for each of its inputs.
-        args: positional arguments as serialised by Keras.
+        args: positional arguments as serialised by Keras; of a layer the
+            first one in any case.
         kwargs: keyword arguments as serialised by Keras.
         output_shapes: `{output index: shape}` of the outputs somebody uses.
     """
@@ -50,11 +51,17 @@ class Call:
     index: int
     class_name: str
     config: dict
-    layer: object
+    operation: object
     inputs: tuple
     args: list
     kwargs: dict
     output_shapes: dict
+
+    @property
+    def layer(self):
+        """The live layer; None for a raw operation."""
+        is_layer = isinstance(self.operation, keras.layers.Layer)
+        return self.operation if is_layer else None
 
     @property
     def masks(self):
@@ -194,12 +201,14 @@ def read(functional):
     shapes = {}
     for key, tensor in zip(output_keys, functional.outputs, strict=True):
         shapes[key] = tuple(tensor.shape)
+    operations = {op.name: op for op in functional.operations}
     entries = []
     for entry in config["layers"]:
+        layer = layers.get(entry["name"])
         for index, node in enumerate(entry["inbound_nodes"]):
+            node = _first_by_place(layer, node)
             inputs = _inputs(node)
             shapes.update({ref.key: ref.shape for ref in inputs})
-            layer = layers.get(entry["name"])
             if is_functional(layer):
                 inputs = _entering(layer, node)
             entries.append((entry, index, node, inputs))
@@ -215,7 +224,7 @@ def read(functional):
             index=index,
             class_name=entry["class_name"],
             config=entry["config"],
-            layer=layers.get(entry["name"]),
+            operation=operations[entry["name"]],
             inputs=inputs,
             args=node["args"],
             kwargs=node["kwargs"],
@@ -242,6 +251,21 @@ def all_layers(model, prefix=""):
             yield from all_layers(layer, path + "/")
         else:
             yield path, layer
+
+
+def containers(model, path=""):
+    """Yields `(path, model)` of a model, path "", and of all nested in it."""
+    yield path, model
+    for layer in model.layers:
+        if is_functional(layer):
+            yield from containers(layer, f"{path}/{layer.name}")
+
+
+def operations(model):
+    """The layers and raw operations of a functional or Sequential model."""
+    if isinstance(model, keras.Sequential):
+        return model.layers
+    return model.operations
 
 
 def takes_training(layer):
@@ -306,6 +330,16 @@ def by_order(nested, node):
     given = [given[x.name] for x in functional.inputs]
     kwargs.pop("mask", None)  # Keras' own, by the same names.
     return {**node, "args": [given, *args], "kwargs": kwargs}
+
+
+def _first_by_place(layer, node):
+    """A call of a layer with its first argument by place, not by name."""
+    if layer is None or node["args"]:
+        return node
+    first, *_ = inspect.signature(layer.call).parameters
+    kwargs = dict(node["kwargs"])
+    args = [kwargs.pop(first)] if first in kwargs else []
+    return {**node, "args": args, "kwargs": kwargs}
 
 
 def _inputs_first(node):

@@ -9,11 +9,20 @@ from eagleeye_tf.pruning.rule_base import Trace
 
 
 class Spatial(Rule):
-    """Works in space, on each channel alone: pooling, padding, …."""
+    """Works in space, on each channel alone: pooling, padding, ….
+
+    Args:
+        always_last: whether channels come last, whatever `data_format` says.
+    """
+
+    def __init__(self, always_last=False):
+        self._always_last = always_last
 
     def trace(self, call, inputs, labels):
         (x,) = inputs
         axis = rule_base.data_axis(call.config, x)
+        if self._always_last:
+            axis = len(x.shape) - 1
         entering = rule_base.along(x, axis, call, labels)
         return Trace((Channels(entering, axis, call.output_shapes[0]),))
 
@@ -96,7 +105,10 @@ class Merge(Rule):
         if len(inputs) < 2:
             return super().trace(call, inputs, labels)
         shape = call.output_shapes[0]
-        lead = max(inputs, key=_reach)
+        whole = [
+            x for x in inputs if shape[_axis_in(shape, x)] == len(x.labels)
+        ]
+        lead = max(whole or inputs, key=_reach)
         axis, leaving = _axis_in(shape, lead), lead.labels
         for x in inputs:
             if _axis_in(shape, x) == axis and len(x.labels) == len(leaving):

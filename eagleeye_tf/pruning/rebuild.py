@@ -175,10 +175,24 @@ def _rebuild(graph, keep, batch_statistics, fresh=False):
         batch_statistics_lib.use_batch_statistics(config, model)
     with keras.saving.custom_object_scope(code.objects):
         smaller = type(model).from_config(config)
-    smaller.dtype_policy = model.dtype_policy
+    _restore_containers(model, smaller)
+    if batch_statistics:
+        batch_statistics_lib.tell_of_each_batch(smaller)
     if keep is not None:
         _copy_weights(graph, keep, smaller, fresh)
     return smaller
+
+
+def _restore_containers(model, smaller):
+    """What the config of a model leaves out, and of the models in it."""
+    made = dict(network.containers(smaller))
+    for path, container in network.containers(model):
+        made[path].dtype_policy = container.dtype_policy
+        made[path].trainable = container.trainable
+    layers = dict(network.all_layers(smaller))
+    for path, layer in network.all_layers(model):
+        if path in layers:  # Else no output depends on it.
+            layers[path].trainable = layer.trainable
 
 
 def _explained(error, graph):
@@ -207,7 +221,7 @@ def _edit_layers(config, model, prefix, graph, keep, code):
     # What Keras knows of built shapes is no longer true once a layer is cut;
     # each layer is built anew when the graph calls it.
     config.pop("build_input_shape", None)
-    layers = {layer.name: layer for layer in model.layers}
+    layers = {op.name: op for op in network.operations(model)}
     for entry in config["layers"]:
         entry.pop("build_config", None)
         entry.pop("compile_config", None)  # Of a nested model.
@@ -218,10 +232,16 @@ def _edit_layers(config, model, prefix, graph, keep, code):
             nodes = entry.get("inbound_nodes", ())
             entry["inbound_nodes"] = [network.by_order(layer, n) for n in nodes]
             _edit_layers(entry["config"], layer, path + "/", graph, keep, code)
-        if layer is not None:
+        if layer is not None and not _is_keras_operation(layer):
             code.insert(layer, entry)
         if keep is not None:
             _resize(entry, path, graph, keep)
+
+
+def _is_keras_operation(operation):
+    """Whether this is a raw operation, and one that Keras knows by name."""
+    is_layer = isinstance(operation, keras.layers.Layer)
+    return not is_layer and live_code.is_keras(type(operation))
 
 
 def _resize(entry, path, graph, keep):
@@ -234,8 +254,7 @@ def _resize(entry, path, graph, keep):
     entry["config"] = record.rule.resize(entry["config"], record.trace, keep)
     for node in entry.get("inbound_nodes", ()):
         node["args"] = record.rule.resize_args(node["args"], record.trace, keep)
-    if _is_cut(record.trace, keep):
-        _free_initializers(entry["config"])
+    _free_initializers(entry["config"], record.trace, keep)
 
 
 def _resize_input(config, channels, keep):
@@ -246,15 +265,18 @@ def _resize_input(config, channels, keep):
     config["batch_shape"] = shape
 
 
-def _is_cut(trace, keep):
-    axes = (w.axes.values() for w in trace.weights.values())
-    return any(not keep(labels).all() for a in axes for labels in a)
+def _is_cut(weight, keep):
+    return not all(keep(labels).all() for labels in weight.axes.values())
 
 
-def _free_initializers(config):
+def _free_initializers(config, trace, keep):
     """Initial values that know a weight's size do not fit a cut weight."""
+    cut = {name for name, w in trace.weights.items() if _is_cut(w, keep)}
     for key, value in config.items():
         if not key.endswith("_initializer") or not isinstance(value, dict):
+            continue
+        name = key.removesuffix("_initializer")  # "depthwise", too.
+        if cut.isdisjoint({name, f"{name}_kernel"}):
             continue
         inner = value.get("config")
         listed = inner.get("value") if isinstance(inner, dict) else None

@@ -325,6 +325,94 @@ def test_a_class_of_ones_own_that_takes_no_mask():
     check(model, pictures(20))
 
 
+class OwnMomentum(layers.BatchNormalization):
+    """Says in no config what it has set."""
+
+    def __init__(self, name=None, **kwargs):
+        kwargs.pop("momentum", None)
+        super().__init__(momentum=0.9, name=name, **kwargs)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["momentum"]
+        return config
+
+
+class NoMomentum(layers.BatchNormalization):
+    def __init__(self, name=None, **kwargs):
+        kwargs["momentum"] = 0.9
+        super().__init__(name=name, **kwargs)
+
+
+@pytest.mark.parametrize("kind", [OwnMomentum, NoMomentum])
+def test_a_class_of_ones_own_that_sets_its_momentum(kind):
+    image = keras.Input(SHAPE)
+    x = layers.Flatten()(kind(name="bn")(image))
+    model, images = keras.Model(image, layers.Dense(3)(x)), pictures(20)
+    ee.adapt_batch_norm(model, images, 8)
+    check(model, images)
+    assert model.get_layer("bn").momentum == 0.9
+
+
+def test_batch_renormalization():
+    model, images = bn_first(renorm=True), pictures(20)
+    ee.adapt_batch_norm(model, images, 8)
+    check(model, images)
+    assert model.get_layer("bn").renorm
+
+
+def test_layer_that_no_output_needs():
+    inner = keras.Input((6, 5, 3), name="image")
+    x = layers.BatchNormalization(name="bn")(inner)
+    base = keras.Model(inner, layers.Flatten()(x))
+    image = keras.Input(SHAPE)
+    unused = layers.BatchNormalization(name="unused")(image)
+    x = base({"image": image, "other": unused})
+    model = keras.Model(image, layers.Dense(3)(x))
+    images = pictures(20)
+    ee.adapt_batch_norm(model, images, 8)
+    check(base, images)
+    assert np.all(np.asarray(model.get_layer("unused").moving_mean) == 0)
+
+
+def test_examples_of_several_inputs():
+    a, b = keras.Input(SHAPE, name="a"), keras.Input((4,), name="b")
+    x = layers.Flatten()(layers.BatchNormalization(name="bn")(a))
+    x = layers.Concatenate()([x, layers.BatchNormalization(name="other")(b)])
+    images, numbers = pictures(20), np.full((20, 4), 3.0, np.float32)
+    both = tf.data.Dataset.from_tensor_slices((images, numbers)).batch(8)
+    named = {"a": images, "b": numbers}
+    labels = np.zeros(20, int)
+    labelled = tf.data.Dataset.from_tensor_slices(((images, numbers), labels))
+    for examples in (
+        (images, numbers),
+        [images, numbers],
+        named,
+        both,
+        labelled.batch(8),
+        tf.data.Dataset.from_tensor_slices(named).batch(8),
+    ):
+        model = keras.Model([a, b], layers.Dense(3)(x))
+        model.get_layer("other").moving_mean.assign(np.zeros(4))
+        ee.adapt_batch_norm(model, examples, 8)
+        check(model, images)
+        np.testing.assert_allclose(model.get_layer("other").moving_mean, 3.0)
+    with pytest.raises(errors.InputError, match="2 inputs takes a tuple or"):
+        ee.adapt_batch_norm(model, images)
+
+
+@pytest.mark.parametrize("nothing", [None, 7, {"image": pictures(2)}])
+def test_what_are_no_images(nothing):
+    with pytest.raises(errors.InputError, match="Images are an array"):
+        ee.adapt_batch_norm(bn_first(), nothing)
+
+
+@pytest.mark.parametrize("size", [0, 2.5, None])
+def test_batch_size_that_is_none(size):
+    with pytest.raises(errors.InputError, match="batch_size is a whole number"):
+        ee.adapt_batch_norm(bn_first(), pictures(4), size)
+
+
 def test_hidden_layers_are_told():
     image = keras.Input((2, *SHAPE))
     hidden = layers.TimeDistributed(layers.BatchNormalization(), name="frames")

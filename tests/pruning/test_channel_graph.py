@@ -1,4 +1,7 @@
+import warnings
+
 import keras
+import numpy as np
 import pytest
 import toys
 
@@ -139,6 +142,81 @@ def test_own_layer_with_the_name_of_a_known_one_is_unknown():
     assert described(model) == []
 
 
+@keras.saving.register_keras_serializable("test_channel_graph")
+class Negative(keras.Operation):
+    """Not what Keras calls so: mirrors the channels."""
+
+    def call(self, x):
+        return keras.ops.flip(x, -1)
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+class Unregistered(Negative):
+    pass
+
+
+@pytest.mark.parametrize("own", [Negative, Unregistered])
+def test_own_operation_is_unknown(own):
+    image = keras.Input((8, 8, 3))
+    x = own()(layers.Conv2D(6, 3, name="a")(image))
+    x = layers.Conv2D(5, 3, name="z")(x)
+    model = keras.Model(image, layers.GlobalAveragePooling2D()(x))
+    x = layers.Dense(3)(model.outputs[0])
+    model = keras.Model(image, x)
+    toys.randomise(model)
+    assert [group.name for group in ee.channel_groups(model)] == ["z"]
+    assert ee.verify(model, 0.5).passed
+
+
+def test_layer_that_is_called_by_keyword():
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(6, 3, name="a")(inputs=image)
+    x = layers.BatchNormalization()(inputs=x, training=False)
+    x = layers.GlobalAveragePooling2D()(inputs=x)
+    model = keras.Model(image, layers.Dense(3)(inputs=x))
+    assert [group.name for group in ee.channel_groups(model)] == ["a"]
+    assert ee.verify(model, 0.5).passed
+    examples = np.zeros((8, 8, 8, 3), np.float32), np.zeros(8, int)
+    settings = ee.SearchSettings(num_candidates=2, macs=0.5, tolerance=0.3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ee.PlausibilityWarning)
+        found = ee.search(model, examples, examples, settings, verbose=False)
+    assert len(found.candidates) == 2
+
+
+def test_channel_gate_added_to_a_spatial_gate():
+    """Bottleneck attention (Park et al. 2018): (1, 1, 6) + (8, 8, 1)."""
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(6, 3, padding="same", name="a")(image)
+    channel = layers.Dense(6, name="g")(layers.GlobalAveragePooling2D()(x))
+    space = layers.Conv2D(1, 3, padding="same", name="s")(x)
+    gate = layers.Add()([layers.Reshape((1, 1, 6))(channel), space])
+    x = x * keras.ops.sigmoid(gate)
+    x = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(image, x)
+    toys.randomise(model)
+    (group,) = ee.channel_groups(model)
+    assert (group.size, set(group.layers)) == (6, {"a", "g"})
+    assert ee.verify(model, 0.5).passed
+
+
+@pytest.mark.parametrize("kind", [layers.Cropping1D, layers.UpSampling1D])
+def test_layers_that_know_no_data_format(kind):
+    keras.config.set_image_data_format("channels_first")
+    try:
+        x = keras.Input((8, 3))
+        y = layers.Conv1D(6, 3, data_format="channels_last", name="a")(x)
+        y = layers.Conv1D(4, 1, data_format="channels_last")(kind()(y))
+        y = layers.GlobalAveragePooling1D(data_format="channels_last")(y)
+        model = keras.Model(x, layers.Dense(3)(y))
+        assert ee.channel_groups(model)[0].name == "a"
+        assert ee.verify(model, 0.5).passed
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
 def test_frozen_with_cause_and_reason():
     def build(x):
         a = layers.Softmax(name="soft")(conv(4, "a")(x))
@@ -262,14 +340,17 @@ def test_layer_of_two_models_is_refused():
         ChannelGraph(model)
 
 
-def test_nested_model_of_any_width_is_refused():
+@pytest.mark.parametrize("size", [8, None])
+def test_nested_model_of_any_width(size):
     inside = keras.Input((None, None, None))
-    inner = keras.Model(inside, layers.ReLU()(inside), name="inner")
-    image = keras.Input((8, 8, 3))
-    x = layers.Flatten()(inner(layers.Conv2D(6, 3)(image)))
+    x = layers.Concatenate()([inside, layers.ReLU()(inside)])
+    inner = keras.Model(inside, x, name="inner")
+    image = keras.Input((size, size, 3))
+    x = inner(layers.Conv2D(6, 3, name="a")(image))
+    x = layers.GlobalAveragePooling2D()(x)
     model = keras.Model(image, layers.Dense(3)(x))
-    with pytest.raises(errors.InputError, match=r"any number.*with, 6"):
-        ChannelGraph(model)
+    assert described(model) == [("a", 6, ("a",))]
+    assert ee.verify(model, 0.5).passed
 
 
 def test_names_of_groups_are_not_names_of_other_layers():

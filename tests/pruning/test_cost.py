@@ -132,6 +132,45 @@ def test_transposed_convolution_meets_every_input_position():
     assert ee.cost(model).macs == 4 * 4 * (3 * 3 * 6 * 5)
 
 
+def open_functional():
+    inner = keras.Sequential(
+        [
+            keras.Input((None, None, 4)),
+            layers.Conv2D(6, 3, padding="same"),
+        ]
+    )
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3, strides=2)(image)
+    x = keras.ops.relu(layers.BatchNormalization()(x) + 1)
+    return keras.Model(image, inner(x))
+
+
+def open_sequential():
+    return keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            layers.Conv2D(4, 3, strides=2),
+            layers.Conv2D(6, 3, padding="same"),
+        ]
+    )
+
+
+@pytest.mark.parametrize("base", [open_functional, open_sequential])
+def test_a_base_for_images_of_any_size(base):
+    """As keras.applications gives it without input_shape."""
+    image = keras.Input((9, 9, 3))
+    x = layers.GlobalAveragePooling2D()(base()(image))
+    model = keras.Model(image, layers.Dense(5)(x))
+    # 4 x 4 positions in both convolutions.
+    assert ee.cost(model).macs == 16 * (27 * 4 + 36 * 6) + 6 * 5
+    half = ee.prune(model, 0.5)
+    macs = 16 * (27 * 2 + 18 * 3) + 3 * 5
+    assert ee.cost(model, 0.5).macs == ee.cost(half).macs == macs
+    check = ee.verify(model, 0.5)
+    assert check.passed
+    assert check.cost_agrees
+
+
 def test_unknown_image_size_is_told():
     image = keras.Input((None, None, 3))
     x = layers.Conv2D(4, 3, name="conv")(image)

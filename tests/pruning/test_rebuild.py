@@ -163,6 +163,55 @@ def test_names_dtypes_and_trainable_flags_survive():
         assert before.trainable == after.trainable
 
 
+def test_flags_and_policies_of_nested_models_survive():
+    image = keras.Input((8, 8, 3))
+    frozen = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Conv2D(6, 3, name="a")], name="frozen"
+    )
+    frozen.trainable = False
+    inner = keras.Input((6, 6, 6))
+    nested = keras.Model(inner, layers.Conv2D(8, 3)(inner), name="nested")
+    nested.dtype_policy = "mixed_bfloat16"
+    x = layers.GlobalAveragePooling2D()(nested(frozen(image)))
+    smaller = ee.prune(keras.Model(image, layers.Dense(3)(x)), 0.5)
+    assert not smaller.get_layer("frozen").trainable
+    assert not smaller.get_layer("frozen").get_layer("a").trainable
+    assert smaller.get_layer("nested").dtype_policy.name == "mixed_bfloat16"
+    assert smaller.get_layer("nested").trainable
+    assert len(smaller.trainable_weights) == 4
+
+
+def test_initial_values_of_what_is_not_cut_survive():
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(
+        4, 3, bias_initializer=keras.initializers.Constant(np.arange(4.0))
+    )(image)
+    head = keras.initializers.Constant(np.arange(3.0))
+    x = layers.Dense(3, bias_initializer=head, name="head")(
+        layers.GlobalAveragePooling2D()(x)
+    )
+    model = keras.Model(image, x)
+    smaller = rebuild.Pruner(model).prune(0.5, fresh=True)
+    np.testing.assert_array_equal(smaller.get_layer("head").bias, [0, 1, 2])
+
+
+def test_layer_scale_of_convnext():
+    convnext = keras.applications.ConvNeXtTiny(
+        weights=None, include_top=False, input_shape=(32, 32, 3)
+    )
+    kind = next(
+        type(layer)
+        for layer in convnext.layers
+        if type(layer).__name__ == "LayerScale"
+    )
+    image = keras.Input((8, 8, 3))
+    x = kind(0.5, 6)(layers.Conv2D(6, 3)(image))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(x))
+    model = keras.Model(image, layers.Dense(3)(x))
+    assert ee.verify(model, 0.5).passed
+    assert ee.cost(ee.prune(model, 0.5)).params == 84 + 3 + 56 + 9
+
+
 def test_sequential_stays_sequential():
     model = keras.Sequential(
         [
