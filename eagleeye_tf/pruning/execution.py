@@ -5,6 +5,7 @@ import dataclasses
 import keras
 
 from eagleeye_tf.pruning import network
+from eagleeye_tf.pruning import serialized
 
 
 def run(functional, inputs, compute, prefix=""):
@@ -76,7 +77,7 @@ def with_shapes(functional, net, shapes):
 
     def known(refs):
         return tuple(
-            network.TensorRef(ref.key, tuple(tensors[ref.key].shape))
+            serialized.TensorRef(ref.key, tuple(tensors[ref.key].shape))
             for ref in refs
         )
 

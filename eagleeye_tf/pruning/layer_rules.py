@@ -9,10 +9,10 @@ import keras
 
 from eagleeye_tf import errors
 from eagleeye_tf.pruning import live_code
-from eagleeye_tf.pruning import network
 from eagleeye_tf.pruning import normalization_rules
 from eagleeye_tf.pruning import passing_rules
 from eagleeye_tf.pruning import rule_base
+from eagleeye_tf.pruning import serialized
 from eagleeye_tf.pruning import shape_rules
 from eagleeye_tf.pruning import slicing_rules
 from eagleeye_tf.pruning import weighted_rules
@@ -186,6 +186,6 @@ def _mixes_in_constants(call):
     """Whether a list of operands has some that are not tensors of the graph."""
     lists = (a for a in call.args if isinstance(a, (list, tuple)))
     return any(
-        0 < len(list(network.tensor_refs(items))) < len(items)
+        0 < len(list(serialized.tensor_refs(items))) < len(items)
         for items in lists
     )

@@ -14,19 +14,7 @@ import keras
 import tensorflow as tf
 
 from eagleeye_tf import errors
-
-
-@dataclasses.dataclass(frozen=True)
-class TensorRef:
-    """One tensor inside one model: who made it, and its static shape.
-
-    Attributes:
-        key: `(layer name, call index, output index)`.
-        shape: dimensions, batch first; None where unknown.
-    """
-
-    key: tuple
-    shape: tuple
+from eagleeye_tf.pruning import serialized
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +56,7 @@ class Call:
         """Those of the inputs that only tell which positions count."""
         if self.layer is None:
             return ()
-        return tuple(tensor_refs(self.kwargs.get("mask")))
+        return tuple(serialized.tensor_refs(self.kwargs.get("mask")))
 
     @property
     def data(self):
@@ -168,36 +156,13 @@ def entry_name(entry):
     return entry.get("name") or entry["config"]["name"]
 
 
-def _renumber_calls(config, names):
-    """Counts the calls behind the outputs of a model from 0, too.
-
-    Everywhere in a config the first call of a layer is number 0, but for the
-    outputs of a model: there Keras counts the calls of a nested functional
-    model (not of a Sequential) from 1.
-
-    Args:
-        config: config of a functional model; changed.
-        names: its nested functional models.
-    """
-
-    def shifted(structure):
-        if isinstance(structure, dict):
-            return {k: shifted(v) for k, v in structure.items()}
-        if not _is_key(structure):
-            return [shifted(item) for item in structure]
-        name, index, output = structure
-        return [name, index - (name in names), output]
-
-    config["output_layers"] = shifted(config["output_layers"])
-
-
 def read(functional):
     """Reads the calls of a functional model (see `as_functional`)."""
     config = config_of(functional)
     layers = {layer.name: layer for layer in functional.layers}
     nested = {n for n, x in layers.items() if _is_functional_class(x)}
-    _renumber_calls(config, nested)
-    output_keys = _history_keys(config["output_layers"])
+    serialized.renumber_calls(config, nested)
+    output_keys = serialized.history_keys(config["output_layers"])
     shapes = {}
     for key, tensor in zip(output_keys, functional.outputs, strict=True):
         shapes[key] = tuple(tensor.shape)
@@ -206,13 +171,13 @@ def read(functional):
     for entry in config["layers"]:
         layer = layers.get(entry["name"])
         for index, node in enumerate(entry["inbound_nodes"]):
-            node = _first_by_place(layer, node)
-            inputs = _inputs(node)
+            node = serialized.first_by_place(layer, node)
+            inputs = serialized.inputs_of(node)
             shapes.update({ref.key: ref.shape for ref in inputs})
             if is_functional(layer):
-                inputs = _entering(layer, node)
+                inputs = serialized.entering(as_functional(layer), node)
             entries.append((entry, index, node, inputs))
-    input_keys = _history_keys(config["input_layers"])
+    input_keys = serialized.history_keys(config["input_layers"])
     for key, tensor in zip(input_keys, functional.inputs, strict=True):
         shapes[key] = tuple(tensor.shape)
     outputs_of = {}
@@ -233,11 +198,11 @@ def read(functional):
         for entry, index, node, inputs in entries
     )
     calls = _in_execution_order(calls, set(input_keys))
-    return Network(
-        calls=_needed(calls, output_keys),
-        inputs=tuple(TensorRef(key, shapes[key]) for key in input_keys),
-        outputs=tuple(TensorRef(key, shapes[key]) for key in output_keys),
+    inputs, outputs = (
+        tuple(serialized.TensorRef(key, shapes[key]) for key in keys)
+        for keys in (input_keys, output_keys)
     )
+    return Network(_needed(calls, output_keys), inputs, outputs)
 
 
 def all_layers(model, prefix=""):
@@ -306,62 +271,6 @@ def _in_execution_order(calls, available):
     return tuple(ordered)
 
 
-def by_order(nested, node):
-    """A call of a nested model with inputs by order instead of by name.
-
-    Keras matches the keys of a dictionary with the names of the inputs,
-    unless the model itself was made from one; anything else goes by order.
-
-    Args:
-        nested: the live nested model.
-        node: `{"args": …, "kwargs": …}` of the call, as Keras wrote it.
-
-    Returns:
-        Such a node; `node` itself if there are no names.
-    """
-    (given, *args), kwargs = _inputs_first(node)
-    functional = as_functional(nested)
-    if (
-        not isinstance(given, dict)
-        or given.get("class_name") == "__keras_tensor__"
-        or isinstance(functional.input, dict)
-    ):
-        return node
-    given = [given[x.name] for x in functional.inputs]
-    kwargs.pop("mask", None)  # Keras' own, by the same names.
-    return {**node, "args": [given, *args], "kwargs": kwargs}
-
-
-def _first_by_place(layer, node):
-    """A call of a layer with its first argument by place, not by name."""
-    if layer is None or node["args"]:
-        return node
-    first, *_ = inspect.signature(layer.call).parameters
-    kwargs = dict(node["kwargs"])
-    args = [kwargs.pop(first)] if first in kwargs else []
-    return {**node, "args": args, "kwargs": kwargs}
-
-
-def _inputs_first(node):
-    args, kwargs = list(node["args"]), dict(node["kwargs"])
-    if not args:
-        args = [kwargs.pop("inputs")]
-    return args, kwargs
-
-
-def _inputs(node):
-    """All tensors that a call takes, its mask last."""
-    kwargs = dict(node["kwargs"])
-    mask = kwargs.pop("mask", None)
-    return tuple(tensor_refs([node["args"], kwargs, mask]))
-
-
-def _entering(nested, node):
-    """The tensor that enters each input of a nested model."""
-    given = _inputs_first(by_order(nested, node))[0][0]
-    return tuple(tensor_refs(given))[: len(nested.inputs)]
-
-
 def _needed(calls, output_keys):
     """The calls on which an output depends.
 
@@ -374,36 +283,3 @@ def _needed(calls, output_keys):
             kept.append(call)
             needed.update(ref.key[:2] for ref in call.inputs)
     return tuple(reversed(kept))
-
-
-def tensor_refs(value):
-    """Yields the `TensorRef` of each tensor among serialised arguments."""
-    if isinstance(value, dict):
-        if value.get("class_name") == "__keras_tensor__":
-            config = value["config"]
-            yield TensorRef(
-                tuple(config["keras_history"]), tuple(config["shape"])
-            )
-            return
-        # The order in which Keras flattens dictionaries.
-        value = [value[key] for key in sorted(value)]
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            yield from tensor_refs(item)
-
-
-def _history_keys(structure):
-    """`[name, call, output]` triples of a config's inputs or outputs."""
-    if isinstance(structure, dict):
-        structure = [structure[key] for key in sorted(structure)]
-    if _is_key(structure):
-        return [tuple(structure)]
-    return [key for item in structure for key in _history_keys(item)]
-
-
-def _is_key(structure):
-    return (
-        isinstance(structure, (list, tuple))
-        and len(structure) == 3
-        and isinstance(structure[0], str)
-    )

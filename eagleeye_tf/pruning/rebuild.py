@@ -11,6 +11,7 @@ from eagleeye_tf.pruning import channel_graph
 from eagleeye_tf.pruning import importance as importance_lib
 from eagleeye_tf.pruning import live_code
 from eagleeye_tf.pruning import network
+from eagleeye_tf.pruning import serialized
 from eagleeye_tf.pruning.channel_graph import ChannelGraph
 from eagleeye_tf.pruning.strategy import PruningStrategy
 
@@ -188,11 +189,16 @@ def _restore_containers(model, smaller):
     made = dict(network.containers(smaller))
     for path, container in network.containers(model):
         made[path].dtype_policy = container.dtype_policy
-        made[path].trainable = container.trainable
+        _copy_trainable(container, made[path])
     layers = dict(network.all_layers(smaller))
     for path, layer in network.all_layers(model):
         if path in layers:  # Else no output depends on it.
-            layers[path].trainable = layer.trainable
+            _copy_trainable(layer, layers[path])
+
+
+def _copy_trainable(layer, made):
+    if made.trainable != layer.trainable:  # Setting it sets all inside, too.
+        made.trainable = layer.trainable
 
 
 def _explained(error, graph):
@@ -229,8 +235,11 @@ def _edit_layers(config, model, prefix, graph, keep, code):
         path, layer = prefix + name, layers.get(name)
         if network.is_functional(layer):
             # Keras infers wrong shapes for inputs that go by name.
-            nodes = entry.get("inbound_nodes", ())
-            entry["inbound_nodes"] = [network.by_order(layer, n) for n in nodes]
+            functional = network.as_functional(layer)
+            entry["inbound_nodes"] = [
+                serialized.by_order(functional, node)
+                for node in entry.get("inbound_nodes", ())
+            ]
             _edit_layers(entry["config"], layer, path + "/", graph, keep, code)
         if layer is not None and not _is_keras_operation(layer):
             code.insert(layer, entry)
