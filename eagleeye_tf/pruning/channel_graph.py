@@ -265,15 +265,16 @@ def _read_as_called(functional, shapes):
     Networks that others trained often take images of any size.
     """
     net = network.read(functional)
-    is_open = any(
-        len(ref.shape) == len(given)
-        and any(
-            mine is None and size is not None
-            for mine, size in zip(ref.shape[1:], given[1:], strict=True)
-        )
-        for ref, given in zip(net.inputs, shapes, strict=True)
-    )
-    return execution.with_shapes(functional, net, shapes) if is_open else net
+    own = [ref.shape for ref in net.inputs]
+    if any(len(a) != len(b) for a, b in zip(own, shapes, strict=True)):
+        return net
+    known = [
+        tuple(a if b is None else b for a, b in zip(mine, given, strict=True))
+        for mine, given in zip(own, shapes, strict=True)
+    ]
+    if known == own:
+        return net
+    return execution.with_shapes(functional, net, known)
 
 
 def _followed(trace):
