@@ -139,7 +139,7 @@ def test_one_output_unit_has_no_top1():
 def test_an_output_in_a_dict_is_told():
     model = identity()
     named = keras.Model(model.inputs, {"logits": model.outputs[0]})
-    with pytest.raises(errors.InputError, match=r"dict of it, \['logits'\]"):
+    with pytest.raises(errors.InputError, match=r"is a dict, \['logits'\]"):
         examples.check(named, INPUTS, np.array([0, 1]))
     same = keras.Model(named.inputs, named.outputs)
     examples.check(same, INPUTS, np.array([0, 1]))

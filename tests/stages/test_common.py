@@ -209,10 +209,11 @@ def test_the_network_of_a_workdir_is_the_one_that_was_trained(
             common.open_job().trained_model()
 
 
-def test_network_that_nothing_is_known_of(set_flags):
-    set_flags(width=0.25, train_epochs=1)
-    path = train.train(common.open_job())
+def test_network_that_nothing_is_known_of(set_flags, weights_file):
+    set_flags(width=0.25, weights=weights_file(1))
+    path = common.open_job().made_path()
     (path.parent / "settings.json").unlink()
+    set_flags(width=0.25, weights=None)
     with refused("Nothing says how .*: give this path as --model"):
         common.open_job().made_path()
 
