@@ -25,11 +25,11 @@ def of_images(images, batch_size, inputs=1):
     Raises:
         InputError: if there are no images, or not in such a form.
     """
+    examples.require_an_end(images)
     if inputs > 1:
         return _of_several(images, batch_size, inputs)
     if examples.is_pair(images):
         images, _ = images
-    examples.require_an_end(images)
     if isinstance(images, tf.data.Dataset):
         return images.map(lambda first, *_: first)
     if not hasattr(images, "shape"):
@@ -60,7 +60,9 @@ def _of_several(images, batch_size, inputs):
         )
     if isinstance(images, list):  # Of which TensorFlow would make a tensor.
         images = tuple(images)
-    return tf.data.Dataset.from_tensor_slices(images).batch(batch_size)
+    return _sliced(tuple(arrays), batch_size).map(
+        lambda *parts: tf.nest.pack_sequence_as(images, parts)
+    )
 
 
 def of_examples(images, labels, batch_size):

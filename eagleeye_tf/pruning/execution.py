@@ -14,10 +14,9 @@ def run(functional, inputs, compute, prefix=""):
     Args:
         functional: a functional `keras.Model` (see `network.as_functional`).
         inputs: list of arrays or tensors, one for each of its inputs.
-        compute: function of (call, operation, args, kwargs) that returns the
-            outputs of one call: a `network.Call` whose name is its path, the
-            live layer or operation, and its arguments with values in place
-            of tensors.
+        compute: function of (call, args, kwargs) that returns the outputs of
+            one call: a `network.Call` whose name is its path, and its
+            arguments with values in place of tensors.
         prefix: path of the model itself, ending with "/".
 
     Returns:
@@ -42,7 +41,6 @@ def run(functional, inputs, compute, prefix=""):
             return run(nested, entering, compute, path + "/")
         return compute(
             dataclasses.replace(call, name=path),
-            call.operation,
             _values(call.args, tensors),
             _values(call.kwargs, tensors),
         )

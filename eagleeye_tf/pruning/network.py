@@ -238,14 +238,14 @@ def takes_training(layer):
     return "training" in inspect.signature(layer.call).parameters
 
 
-def infer(call, operation, args, kwargs):
+def infer(call, args, kwargs):
     """Computes a call on a live layer or operation, in inference mode.
 
     Layers are called with values, which leaves no trace in the model.
     """
     if call.layer is not None and takes_training(call.layer):
         kwargs = {**kwargs, "training": False}
-    return operation(*args, **kwargs)
+    return call.operation(*args, **kwargs)
 
 
 def _in_execution_order(calls, available):

@@ -131,16 +131,15 @@ class OpenNetwork:
         calls = collections.Counter()
         moments = {path: [] for path in self.batch_norms} if adapting else {}
 
-        def compute(call, operation, args, kwargs):
+        def compute(call, args, kwargs):
             record = self._open.get(call.name)
             if record is None:
-                return network.infer(call, operation, args, kwargs)
+                return network.infer(call, args, kwargs)
             index = calls[call.name]
             calls[call.name] += 1
             cell = rule_base.Cell(
                 call=call,
                 trace=record.traces[index],
-                operation=operation,
                 args=args,
                 kwargs=kwargs,
                 weights=given[call.name],

@@ -64,7 +64,6 @@ class Cell:
     Attributes:
         call: a `network.Call`.
         trace: the `Trace` of this call.
-        operation: the live layer or operation.
         args: positional arguments, with values in place of tensors.
         kwargs: keyword arguments, likewise.
         weights: `{attribute name: tensor}`, cut, for those in the trace.
@@ -76,12 +75,16 @@ class Cell:
 
     call: object
     trace: object
-    operation: object
     args: list
     kwargs: dict
     weights: dict
     counts: list
     moments: list | None = None
+
+    @property
+    def operation(self):
+        """The live layer or operation."""
+        return self.call.operation
 
     @property
     def x(self):
@@ -90,7 +93,7 @@ class Cell:
 
     def live(self):
         """Calls the live layer or operation, in inference mode."""
-        return network.infer(self.call, self.operation, self.args, self.kwargs)
+        return network.infer(self.call, self.args, self.kwargs)
 
     def cast(self, tensor):
         """A tensor in the type in which the layer computes."""

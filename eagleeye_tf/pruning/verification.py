@@ -125,8 +125,8 @@ class _Computed:
 def _compute(model, inputs):
     calls = {}
 
-    def compute(call, operation, args, kwargs):
-        outputs = network.infer(call, operation, args, kwargs)
+    def compute(call, args, kwargs):
+        outputs = network.infer(call, args, kwargs)
         values = [np.asarray(x) for x in keras.tree.flatten(outputs)]
         calls.setdefault(call.name, []).append(values)
         return outputs

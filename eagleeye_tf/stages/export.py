@@ -57,13 +57,13 @@ def export(job, path):
     record = directory / "result.json"
     require_other_folder(job, path)
     _clear(directory, path)
-    model = zoo.load_file(str(path), job.data.image_shape)
+    model = _load(job, path)
     source = {
         "source": str(path),
         "model_fingerprint": batches_lib.model_fingerprint(model),
     }
     try:
-        result, failures = _export(job, path, directory)
+        result, failures = _export(job, path, model, directory)
     except errors.ExportError as error:
         files.write_json(record, {**source, "error": str(error)})
         raise
@@ -74,19 +74,25 @@ def export(job, path):
     return result
 
 
-def _export(job, path, directory):
+def _export(job, path, model, directory):
     images, _ = job.data.arrays(job.data.calibration)
     images = images[: exporting.RANGE_IMAGES]  # Of all kinds.
-    written, failures = _write(job, path, directory, images)
+    written, failures = _write(job, path, model, directory, images)
     saved = next(file for file in written if file.format == "saved_model")
     result = {"largest_difference": saved.difference}
     if _FORMATS.value:
         networks, whole = {"full": written}, job.trained_path()
-        macs = {"full": _macs(job, whole)}
+        macs = {"full": cost_lib.cost(model).macs}
         if not whole.samefile(path):
-            full, others = _write(job, whole, directory / "full", images)
+            unpruned = _load(job, whole)
+            full, others = _write(
+                job, whole, unpruned, directory / "full", images
+            )
             networks = {"full": full, "pruned": written}
-            macs["pruned"] = _macs(job, path)
+            macs = {
+                "full": cost_lib.cost(unpruned).macs,
+                "pruned": macs["full"],
+            }
             failures = others | failures
         result["files"] = _measured(job, networks)
         result["macs"] = macs
@@ -97,9 +103,13 @@ def _export(job, path, directory):
     return result, failures
 
 
-def _macs(job, path):
-    """MACs of the network in a `.keras` file."""
-    return cost_lib.cost(zoo.load_file(str(path), job.data.image_shape)).macs
+def _load(job, path):
+    """The network in a `.keras` or `.h5` file.
+
+    Without a distribution, so that the SavedModel does not remember on which
+    devices it was trained.
+    """
+    return zoo.load_file(str(path), job.data.image_shape)
 
 
 def require_other_folder(job, path=None):
@@ -128,13 +138,16 @@ def _clear(directory, path):
             (directory / name).unlink(missing_ok=True)
 
 
-def _write(job, path, directory, images):
+def _write(job, path, model, directory, images):
     """Writes one network in all formats; returns what `attempt` does.
 
-    It is loaded without a distribution, so that the SavedModel does not
-    remember on which devices it was trained.
+    Args:
+        job: a `job.Job`.
+        path: of the file that it comes from.
+        model: the network.
+        directory: `pathlib.Path` of where to write to.
+        images: real inputs.
     """
-    model = zoo.load_file(str(path), job.data.image_shape)
     names = ("saved_model", "keras", *_FORMATS.value)
     console.say(f"Writing {directory}: {', '.join(names)}")
     copy = directory / "model.keras"

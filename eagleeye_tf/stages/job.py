@@ -87,16 +87,17 @@ class Job:
             InputError: see `made_path`; also if it was made from another
                 split, in which today's sub-validation images were trained on.
         """
-        path = self.made_path()
-        if not self.has_file():
-            self._require_made_so(_PURPOSES)
+        path = self.made_path(_KIND + _DATA + _PURPOSES)
         with self.distribution.scope():
             return zoo.load_file(str(path), self.data.image_shape)
 
-    def made_path(self):
+    def made_path(self, alike=_KIND + _DATA):
         """`trained_path`, where a model given by name is by now.
 
         One that comes with weights is made of them, once.
+
+        Args:
+            alike: settings in which it must be what the flags ask for.
 
         Raises:
             InputError: if it was not trained yet, or what was trained in the
@@ -106,14 +107,14 @@ class Job:
         if self.has_file():
             return path
         if self.has_weights():
-            self.take_weights()
+            self._take_weights()
         if not path.exists():
             raise errors.InputError(
                 f"{self.model} is not trained in {str(self.workdir)!r}: run "
                 "eagleeye_tf.train with this workdir first, or give the path "
                 "of a trained .keras file as --model."
             )
-        self._require_made_so(_KIND + _DATA)
+        self._require_made_so(alike)
         return path
 
     def _require_made_so(self, keys):
@@ -129,7 +130,7 @@ class Job:
         keys = [key for key in keys if key in known]
         files.require_same(folder, known, self.settings(), keys)
 
-    def take_weights(self):
+    def _take_weights(self):
         """Makes the trained network of `--model` and `--weights`, once."""
         path = self.trained_path()
         settings = self.settings()

@@ -68,10 +68,9 @@ def train(job):
 
     A model that comes with weights is made, and not trained.
     """
-    path = job.trained_path()
     if job.has_weights():
-        job.take_weights()
-        return path
+        return job.made_path()
+    path = job.trained_path()
     settings = training_settings(job)
     fitting.claim(path.parent, job, settings)
     if path.exists():
