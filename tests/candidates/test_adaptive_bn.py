@@ -3,41 +3,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import toys
+from pictures import SHAPE
+from pictures import bn_first
+from pictures import check
+from pictures import pictures
 
 import eagleeye_tf as ee
 from eagleeye_tf import errors
 from eagleeye_tf.candidates import adaptive_bn
 
 layers = keras.layers
-SHAPE = (6, 5, 3)
-
-
-def bn_first(**kwargs):
-    """BN sees the images themselves, whatever the weights are."""
-    image = keras.Input(SHAPE)
-    x = layers.BatchNormalization(name="bn", **kwargs)(image)
-    x = layers.Dropout(0.5)(x)
-    x = layers.Conv2D(4, 3, name="conv")(x)
-    x = layers.BatchNormalization(name="bn2")(x)
-    return keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
-
-
-def pictures(count, seed=0):
-    generator = np.random.default_rng(seed)
-    means = generator.uniform(0, 200, (count, 1, 1, 3))
-    noise = generator.normal(0, 20, (count, *SHAPE))
-    return (means + noise).astype(np.float32)
-
-
-def check(model, images, name="bn"):
-    layer = model.get_layer(name)
-    exact = images.astype(np.float64)
-    np.testing.assert_allclose(
-        layer.moving_mean, exact.mean((0, 1, 2)), rtol=1e-5
-    )
-    np.testing.assert_allclose(
-        layer.moving_variance, exact.var((0, 1, 2)), rtol=1e-5
-    )
 
 
 # 37 images in batches of 8: the last holds 5.
@@ -204,22 +179,6 @@ def test_calls_on_different_sizes_weigh_what_they_hold():
     np.testing.assert_allclose(layer.moving_variance, values.var(0), rtol=1e-5)
 
 
-def test_synchronized_layers_on_a_ragged_batch(two_replicas):
-    with two_replicas.scope():
-        model = bn_first(synchronized=True)
-    images = pictures(5)  # 4 and 1: the second replica has nothing left.
-    ee.adapt_batch_norm(model, images, 4, two_replicas)
-    check(model, images)
-
-
-def test_mixed_precision_keeps_float32_statistics():
-    model = bn_first(dtype="mixed_bfloat16")
-    images = np.round(pictures(12))
-    images = np.asarray(tf.cast(tf.cast(images, tf.bfloat16), tf.float32))
-    ee.adapt_batch_norm(model, images, 4)
-    check(model, images)
-
-
 def test_without_batch_norm_nothing_happens():
     image = keras.Input(SHAPE)
     model = keras.Model(image, layers.Flatten()(image))
@@ -299,68 +258,6 @@ def test_images_that_the_model_does_not_take(images):
         ee.adapt_batch_norm(bn_first(), images)
 
 
-def test_masked_values_do_not_count():
-    values = np.random.default_rng(0).normal(size=(12, 7, 3))
-    values[:6, 4:] = -1  # Hidden, and not as much in each batch.
-    inputs = keras.Input((7, 3))
-    x = layers.BatchNormalization(name="bn")(layers.Masking(-1)(inputs))
-    model = keras.Model(inputs, x)
-    ee.adapt_batch_norm(model, values.astype(np.float32), batch_size=5)
-    shown = values[(values != -1).any(-1)]
-    layer = model.get_layer("bn")
-    np.testing.assert_allclose(layer.moving_mean, shown.mean(0), rtol=1e-4)
-    np.testing.assert_allclose(layer.moving_variance, shown.var(0), rtol=1e-4)
-
-
-@keras.saving.register_keras_serializable("tests")
-class WithoutMask(layers.BatchNormalization):
-    def call(self, inputs, training=None):
-        return super().call(inputs, training=training)
-
-
-def test_a_class_of_ones_own_that_takes_no_mask():
-    image = keras.Input(SHAPE)
-    model = keras.Model(image, WithoutMask(name="bn")(image))
-    ee.adapt_batch_norm(model, pictures(20), 8)
-    check(model, pictures(20))
-
-
-class OwnMomentum(layers.BatchNormalization):
-    """Says in no config what it has set."""
-
-    def __init__(self, name=None, **kwargs):
-        kwargs.pop("momentum", None)
-        super().__init__(momentum=0.9, name=name, **kwargs)
-
-    def get_config(self):
-        config = super().get_config()
-        del config["momentum"]
-        return config
-
-
-class NoMomentum(layers.BatchNormalization):
-    def __init__(self, name=None, **kwargs):
-        kwargs["momentum"] = 0.9
-        super().__init__(name=name, **kwargs)
-
-
-@pytest.mark.parametrize("kind", [OwnMomentum, NoMomentum])
-def test_a_class_of_ones_own_that_sets_its_momentum(kind):
-    image = keras.Input(SHAPE)
-    x = layers.Flatten()(kind(name="bn")(image))
-    model, images = keras.Model(image, layers.Dense(3)(x)), pictures(20)
-    ee.adapt_batch_norm(model, images, 8)
-    check(model, images)
-    assert model.get_layer("bn").momentum == 0.9
-
-
-def test_batch_renormalization():
-    model, images = bn_first(renorm=True), pictures(20)
-    ee.adapt_batch_norm(model, images, 8)
-    check(model, images)
-    assert model.get_layer("bn").renorm
-
-
 def test_layer_that_no_output_needs():
     inner = keras.Input((6, 5, 3), name="image")
     x = layers.BatchNormalization(name="bn")(inner)
@@ -411,14 +308,3 @@ def test_what_are_no_images(nothing):
 def test_batch_size_that_is_none(size):
     with pytest.raises(errors.InputError, match="batch_size is a whole number"):
         ee.adapt_batch_norm(bn_first(), pictures(4), size)
-
-
-def test_hidden_layers_are_told():
-    image = keras.Input((2, *SHAPE))
-    hidden = layers.TimeDistributed(layers.BatchNormalization(), name="frames")
-    x = layers.BatchNormalization(name="bn")(hidden(image))
-    images = np.stack([pictures(8), pictures(8, seed=1)], axis=1)
-    with pytest.warns(
-        errors.PlausibilityWarning, match="own: frames. It keeps"
-    ):
-        ee.adapt_batch_norm(keras.Model(image, x), images)

@@ -5,6 +5,7 @@ import tensorflow as tf
 import toys
 
 import eagleeye_tf as ee
+from eagleeye_tf import errors
 from eagleeye_tf import examples
 from eagleeye_tf.candidates import batches
 
@@ -109,3 +110,9 @@ def test_fingerprint_of_any_type():
     ones = tf.ones((2, 2), tf.bfloat16).numpy()
     sums = {batches.fingerprint(x) for x in (ones, ones + ones, ones[:1])}
     assert len(sums) == 3
+
+
+def test_endless_examples_of_several_inputs_are_told():
+    both = tf.data.Dataset.from_tensors((IMAGES, IMAGES)).repeat()
+    with pytest.raises(errors.InputError, match="Examples have an end"):
+        batches.of_images(both, 3, inputs=2)
